@@ -1,0 +1,13 @@
+"""What forecasting refuses.
+
+ForecastingError
+└── NotEnoughHistory    a fit needs more samples than it was given
+"""
+
+
+class ForecastingError(Exception):
+    """Root of everything that `forecasting` raises."""
+
+
+class NotEnoughHistory(ForecastingError):  # noqa: N818 - reads as the fact it states
+    """A fit was asked for with too few samples; the message says how many there are and how many it takes."""

@@ -1,0 +1,43 @@
+"""Origins and targets of a fit: shared by all forecasters, so that they are compared on the same windows."""
+
+import numpy as np
+
+from forecasting.forecast import FloatArray, IntArray
+from forecasting.series import RECENT, History, Rows, bucket_index, gather, lead_buckets, windows_around
+
+
+def training_rows(history: History, h: int, max_rows: int) -> Rows:
+    """Origins whose lead window of `h` steps ends inside the history of its single workload, evenly thinned.
+
+    The stride is odd, so that thinning never locks onto one minute of the hour.
+    """
+    m = history.mean.shape[1]
+    ahead = int(lead_buckets(history, np.array([h]))[0])
+    known = np.flatnonzero(~np.isnan(history.mean[0]))
+    first = max(int(known[0]) if len(known) else m, 0) + RECENT // 10
+    stride = max((m - ahead - first) // max_rows, 1) | 1
+    index = np.arange(m - 1 - ahead, first - 1, -stride)[::-1]
+    return rows_at(history, index, h)
+
+
+def rows_at(history: History, index: IntArray, h: int) -> Rows:
+    """Rows of the single workload with origins at bucket columns `index`, (R,)."""
+    origin_s = history.bucket_end_s - (history.mean.shape[1] - 1 - index) * history.bucket_s
+    n = len(index)
+    return Rows(np.zeros(n, np.int64), origin_s, np.full(n, h, np.int64), origin_s)
+
+
+def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
+    """What came after each origin: peak (or mean) of the lead window, and its last bucket's mean; (R,), NaN unknown."""
+    first = bucket_index(history, rows.origin_s) + 1
+    n = lead_buckets(history, rows.h)
+    _, after = windows_around(history, rows.workload, first, 0, n)
+    ended = first + n <= history.mean.shape[1]
+    last = gather(history.mean, rows.workload, first + n - 1)
+    return np.where(ended, after.mean if averaged else after.maximum, np.nan), last
+
+
+def mean_load(history: History) -> float:
+    """Mean of all known buckets of the single workload, 0 where none is."""
+    known = history.mean[0][~np.isnan(history.mean[0])]
+    return float(known.mean(dtype=np.float64)) if len(known) else 0.0

@@ -1,0 +1,1 @@
+"""Observation vectors in, actions out. Holds its contract for now; the agent itself comes later."""

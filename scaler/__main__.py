@@ -1,0 +1,5 @@
+"""`python -m scaler`: the command `foresail`."""
+
+from scaler.cli import main
+
+main()

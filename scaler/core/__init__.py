@@ -1,0 +1,1 @@
+"""The domain and its rules: pure, batched over workloads, without clock, network or torch."""

@@ -1,0 +1,125 @@
+"""One tick for a batch of workloads: observations and forecasts in, the whole decision record out.
+
+The order is the order of reading: what would the HPA do, what does the forecast want at today's price, how far is it
+trusted, what do the guardrails leave of it, and which value makes the HPA do it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecasting.forecast import BoolArray, FloatArray, IntArray, at_score
+from scaler.core import dead_band, guardrails, hpa, policies, price, trust
+from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Observations, Workloads
+
+LIKELY_SCORE = np.array([0.8416])
+"""Normal score of 0.8: with P(peak > activation threshold) ≥ 0.2 a workload is active; an idle replica costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that decisions remember of B workloads, as arrays."""
+
+    rule: hpa.HpaState
+    """Of the reactive rule on the observed replicas and on its own, (B, 2, W)."""
+    alone: IntArray
+    """What the rule would run had it been alone; it starts where the workload was first seen, 0 before."""
+    price: price.PriceState
+    guard: guardrails.GuardState
+    band: dead_band.BandState
+    decided: IntArray
+    """Last decision, UNKNOWN before the first."""
+    last_load: FloatArray
+    """Newest good sample, NaN before the first."""
+    quiet: IntArray
+    """Steps in a row without load and without a likely one."""
+    active: BoolArray
+
+
+def initial_state(n: int, step_s: float) -> State:
+    """Nothing seen yet; active until it is known to be quiet."""
+    return State(
+        rule=hpa.initial_state((n, 2), min(step_s, HPA_SYNC_S)),
+        alone=np.zeros(n, np.int64),
+        price=price.initial_state(n, step_s),
+        guard=guardrails.initial_state(n, step_s),
+        band=dead_band.initial_state(n),
+        decided=np.full(n, UNKNOWN, np.int64),
+        last_load=np.full(n, np.nan),
+        quiet=np.zeros(n, np.int64),
+        active=np.ones(n, np.bool_),
+    )
+
+
+def decide(
+    seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State, rules: trust.TrustRules
+) -> tuple[Decisions, State]:
+    """Decide for B workloads."""
+    current = np.where(seen.replicas >= 0, seen.replicas, np.maximum(state.decided, 0))
+    started = np.where(state.alone > 0, state.alone, current)
+    both, rule_state = policies.reactive(
+        seen.load,
+        np.stack([current, started], axis=1),
+        policies.reactive_rules(fleet),
+        state.rule,
+        seen.step_s,
+    )
+    reactive, alone = both[:, 0], both[:, 1]
+    worth = price.price_of(state.price)
+    level = price.level_of(worth)
+    clearing = policies.clearing_rate(forecasts.peak, seen, fleet)
+    predictive = policies.predictive_need(forecasts.peak, level, clearing, fleet)
+    available = predictive >= 0
+    met = np.where(fleet.queue, seen.arrivals, seen.load)
+    price_state = price.step(state.price, met, predictive, alone, fleet, available & ~np.isnan(met))
+
+    mode, earned = trust.assess(seen, available, forecasts.validated, rules)
+    served = policies.serve(mode, earned, reactive, predictive, state.decided)
+    proposal = np.where(fleet.shadow, reactive, served)
+    active, quiet = _activation(seen, forecasts, fleet, state)
+    tick = guardrails.Tick(seen.load, seen.fresh, reactive, active)
+    final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, fleet)
+    value, band_state = dead_band.encode(final, seen.replicas, active, worth, fleet, state.band)
+
+    decisions = Decisions(
+        t_s=seen.t_s,
+        load=seen.load,
+        feedback=seen.feedback,
+        replicas=seen.replicas,
+        ready=seen.ready,
+        reactive=reactive,
+        reactive_alone=alone,
+        predictive=predictive,
+        proposal=proposal,
+        guarded=guarded,
+        predicted_replicas=final,
+        value=value,
+        active=active,
+        mode=mode,
+        earned=earned,
+        price=worth,
+        level=level,
+        capacity=fleet.capacity,
+        version=forecasts.version,
+        peak=forecasts.peak,
+        path=forecasts.path,
+    )
+    return decisions, State(
+        rule=rule_state,
+        alone=alone,
+        price=price_state,
+        guard=guard_state,
+        band=band_state,
+        decided=final,
+        last_load=np.where(seen.fresh, seen.load, state.last_load),
+        quiet=quiet,
+        active=active,
+    )
+
+
+def _activation(seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State) -> tuple[BoolArray, IntArray]:
+    """Active at once; inactive only after a whole lead window without load or a likely one; unchanged without news."""
+    likely = at_score(forecasts.peak, LIKELY_SCORE) > fleet.activation
+    wanted = (seen.load > fleet.activation) | likely
+    quiet = np.where(wanted, 0, state.quiet + seen.fresh)
+    return wanted | (state.active & (quiet < fleet.h)), quiet

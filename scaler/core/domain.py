@@ -1,0 +1,276 @@
+"""The nouns of a decision, as columns: one row per workload, one batch per step length.
+
+`Workload` is the one noun that is a single thing: a trigger, understood. All arrays have a leading axis (B,).
+Replica counts are int64, with UNKNOWN where nobody could tell; loads and values
+are float64, NaN where missing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TypeVar
+
+import numpy as np
+
+from forecasting.forecast import BoolArray, FloatArray, IntArray, level_of
+
+UNKNOWN = -1
+"""A replica count that nobody could tell."""
+UNBOUNDED = 100_000
+"""Largest replica count ever asked for where no maximum is known; the HPA clamps at its own."""
+HPA_SYNC_S = 15.0
+"""How often the HPA reads its metric: kube-controller-manager's default sync period."""
+DEFAULT_TOLERANCE = 0.1
+"""--horizontal-pod-autoscaler-tolerance where the live HPA cannot be read."""
+
+DEFAULT_LEAD_S = 120.0
+"""Pod creation → serving where it was neither configured nor learnt."""
+
+Columns = TypeVar("Columns")
+
+
+class Kind(Enum):
+    """What the load is."""
+
+    RATE = "rate"
+    """A rate: shortage hurts at once."""
+    QUEUE = "queue"
+    """A backlog in messages, `threshold` messages per replica."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One trigger, understood."""
+
+    namespace: str
+    name: str
+    """The ScaledObject's name, or the declared one."""
+    fingerprint: str
+    """Eight hex digits that tell two triggers of one ScaledObject apart."""
+    threshold: float
+    capacity: float | None = None
+    kind: Kind = Kind.RATE
+    server_address: str | None = None
+    query: str | None = None
+    arrival_query: str | None = None
+    activation_threshold: float = 0.0
+    slo: float | None = None
+    shadow: bool = False
+    lead_s: float = DEFAULT_LEAD_S
+    lead_stated: bool = False
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    step_s: float = 15.0
+    metric_lag_s: float = 0.0
+    latency_target_s: float | None = None
+    tolerance: float | None = None
+    inactive: tuple[str, ...] = ()
+    """Keys that were understood but whose feature is not built into this version."""
+
+
+class Mode(IntEnum):
+    """What is being served, as a ladder (the table of transitions is in `trust`)."""
+
+    LEARNING = 0
+    RECOVERY = 1
+    NORMAL = 2
+    DEGRADED = 3
+    RETRAINING = 4
+    HOLDING = 5
+    FAILED = 6
+
+    @property
+    def label(self) -> str:
+        """The word users read: Learning, Recovery, …"""
+        return self.name.capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """What is configured or read about B workloads."""
+
+    threshold: FloatArray
+    """Average load per replica that the reactive rule aims at."""
+    capacity: FloatArray
+    """Largest load at which one replica still meets its latency target; for queues messages/s one replica clears."""
+    queue: BoolArray
+    """Whether the load is a backlog."""
+    capacity_known: BoolArray
+    """False for a queue without a stated capacity: served reactively."""
+    activation: FloatArray
+    """Load above which a workload is active."""
+    slo: FloatArray
+    """Stated share of load to be met, NaN where left to the default."""
+    h: IntArray
+    """Lead window in steps."""
+    lead_s: FloatArray
+    """From asking for a replica to its serving, with metric lag and HPA sync."""
+    tolerance: FloatArray
+    """The HPA's tolerance, both ways."""
+    minimum: IntArray
+    """Smallest replica count that may be asked for."""
+    maximum: IntArray
+    """Largest replica count that may be asked for."""
+    hpa_minimum: IntArray
+    """The live HPA's own minimum, UNKNOWN where it was not read."""
+    hpa_maximum: IntArray
+    """The live HPA's own maximum, UNKNOWN where it was not read."""
+    latency_target_s: FloatArray
+    """Wanted age of the oldest message or wanted latency, NaN where not stated."""
+    shadow: BoolArray
+    """Decide and record, but serve the reactive answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What was seen of B workloads at one tick."""
+
+    t_s: float
+    """The tick, Unix seconds, a multiple of the step."""
+    step_s: float
+    """Step length of the batch."""
+    load: FloatArray
+    """Newest sample, NaN where missing at this tick."""
+    arrivals: FloatArray
+    """Messages arriving per second for queues, NaN elsewhere or where unknown."""
+    stale_s: FloatArray
+    """Age of the newest good sample, 0 where this tick has one, inf where there never was one."""
+    history_s: FloatArray
+    """Span of the history known."""
+    replicas: IntArray
+    """Replicas the HPA sees (status.replicas), UNKNOWN where not read."""
+    ready: IntArray
+    """Replicas that serve, UNKNOWN where not read."""
+    feedback: FloatArray
+    """CPU and memory utilisation, latency in s, queue depth, (B, 4); NaN where absent."""
+
+    @property
+    def fresh(self) -> BoolArray:
+        """Whether this tick has a sample."""
+        return ~np.isnan(self.load)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """Forecasts of B workloads made at one tick."""
+
+    peak: FloatArray
+    """Quantiles of the largest load in the lead window at LEVELS, (B, Q); NaN where there is none."""
+    path: FloatArray
+    """Quantiles of the load at t + h, (B, Q)."""
+    version: IntArray
+    """Cutoff of the model in Unix seconds, 0 for the naive forecaster."""
+    validated: BoolArray
+    """Whether a fitted model stands behind the forecast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The whole record of one tick: what was known, what each rule wanted, what was sent."""
+
+    t_s: float
+    load: FloatArray
+    """Accepted load, NaN where missing."""
+    feedback: FloatArray
+    """CPU, memory, latency, queue depth, (B, 4); NaN where absent."""
+    replicas: IntArray
+    """Observed replicas, UNKNOWN where not read."""
+    ready: IntArray
+    reactive: IntArray
+    """What the HPA rule wants on the observed replicas: the fallback."""
+    reactive_alone: IntArray
+    """What the same rule would run had it been alone: the yardstick."""
+    predictive: IntArray
+    """What the forecast alone wants, UNKNOWN where there is no forecast."""
+    proposal: IntArray
+    """What mode and policy propose, before the guardrails."""
+    guarded: IntArray
+    """The number after each guardrail, (B, G)."""
+    predicted_replicas: IntArray
+    """What was decided."""
+    value: FloatArray
+    """What is sent, so that the HPA does what was decided."""
+    active: BoolArray
+    """Whether the workload should run at all (KEDA's 0 ↔ 1)."""
+    mode: IntArray
+    """`Mode` of each row."""
+    earned: FloatArray
+    """w: the share of a scale-down that the forecast has earned, 0 to 1."""
+    price: FloatArray
+    """R: how many surplus replicas one short replica is worth."""
+    level: FloatArray
+    """R / (1 + R), the level at which the forecast is read."""
+    capacity: FloatArray
+    """Load one replica was taken to bear."""
+    version: IntArray
+    """Cutoff of the model, 0 for the naive forecaster."""
+    peak: FloatArray
+    """(B, Q)"""
+    path: FloatArray
+    """(B, Q)"""
+
+    @property
+    def confidence(self) -> FloatArray:
+        """Probability that the decided replicas suffice through the lead window, (B,); NaN without a forecast."""
+        return level_of(self.peak, self.predicted_replicas * self.capacity)
+
+
+def columns_of(workloads: Sequence[Workload]) -> Workloads:
+    """Turn parsed workloads into columns; the HPA's own bounds are UNKNOWN until a cluster reads them."""
+
+    def numbers(values: list[float]) -> FloatArray:
+        return np.array(values, dtype=np.float64)
+
+    def counts(values: list[int]) -> IntArray:
+        return np.array(values, dtype=np.int64)
+
+    lead_s = numbers([w.lead_s + w.metric_lag_s + HPA_SYNC_S for w in workloads])
+    steps = numbers([w.step_s for w in workloads])
+    return Workloads(
+        threshold=numbers([w.threshold for w in workloads]),
+        capacity=numbers([w.capacity if w.capacity is not None else w.threshold for w in workloads]),
+        queue=np.array([w.kind is Kind.QUEUE for w in workloads], dtype=np.bool_),
+        capacity_known=np.array([w.kind is Kind.RATE or w.capacity is not None for w in workloads], dtype=np.bool_),
+        activation=numbers([w.activation_threshold for w in workloads]),
+        slo=numbers([np.nan if w.slo is None else w.slo for w in workloads]),
+        h=np.maximum(np.ceil(lead_s / steps - 1e-9), 1).astype(np.int64),
+        lead_s=lead_s,
+        tolerance=numbers([DEFAULT_TOLERANCE if w.tolerance is None else w.tolerance for w in workloads]),
+        minimum=counts([w.min_replicas or 0 for w in workloads]),
+        maximum=counts([UNBOUNDED if w.max_replicas is None else w.max_replicas for w in workloads]),
+        hpa_minimum=counts([UNKNOWN] * len(workloads)),
+        hpa_maximum=counts([UNKNOWN] * len(workloads)),
+        latency_target_s=numbers([np.nan if w.latency_target_s is None else w.latency_target_s for w in workloads]),
+        shadow=np.array([w.shadow for w in workloads], dtype=np.bool_),
+    )
+
+
+def take(columns: Columns, rows: IntArray | slice) -> Columns:
+    """Rows of a dataclass of arrays, nested ones included; fields that are not arrays are kept."""
+    values = []
+    for name in columns.__slots__:  # type: ignore[attr-defined]
+        value = getattr(columns, name)
+        if isinstance(value, np.ndarray):
+            value = value[rows]
+        elif hasattr(value, "__slots__"):
+            value = take(value, rows)
+        values.append(value)
+    return type(columns)(*values)
+
+
+def put(columns: object, rows: IntArray | slice, values: object) -> None:
+    """Write rows into a dataclass of arrays in place: the one mutation, owned by whoever owns the arrays."""
+    for name in columns.__slots__:  # type: ignore[attr-defined]
+        target = getattr(columns, name)
+        if isinstance(target, np.ndarray):
+            target[rows] = getattr(values, name)
+        else:
+            put(target, rows, getattr(values, name))
+
+
+def pushed(ring: IntArray, newest: IntArray) -> IntArray:
+    """The ring, newest first along its last axis, with one more value; the oldest is gone."""
+    shifted = np.empty_like(ring)
+    shifted[..., 0] = newest
+    shifted[..., 1:] = ring[..., :-1]
+    return shifted

@@ -1,0 +1,119 @@
+"""Limits on every proposal, in one order: what comes later wins.
+
+Each guardrail takes the counts so far and returns them limited, with its own memory; the runner keeps the number after
+each of them, so that `held_by` and every explanation follow from the record.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecasting.forecast import BoolArray, FloatArray, IntArray
+from scaler.core.domain import Workloads, pushed
+
+STABILIZATION_S = 60.0
+"""A scale-down waits until all proposals of this window agree; measured cheaper than 300 s by 3–20 % replica-hours."""
+UP_FACTOR, UP_REPLICAS = 4.0, 20
+"""Per minute a count may grow fourfold or by 20, whichever is more: prediction may jump, a broken number may not."""
+DOWN_SHARE, DOWN_REPLICAS = 0.5, 4
+"""Per minute a count may fall by half or by 4, whichever is more."""
+RATE_WINDOW_S = 60.0
+"""Period of the rate limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What the guardrails may look at."""
+
+    load: FloatArray
+    """Accepted load, NaN where missing, (B,)."""
+    fresh: BoolArray
+    """Whether this tick has a sample, (B,)."""
+    reactive: IntArray
+    """The reactive rule's count, (B,)."""
+    active: BoolArray
+    """Whether the workload should run at all, (B,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """Memory of the guardrails, newest first; NOTHING where there is none yet."""
+
+    proposals: IntArray
+    """Earlier proposals, (B, W)."""
+    decided: IntArray
+    """Earlier decisions, (B, V)."""
+
+
+NOTHING = np.int64(-1)
+MANY = np.iinfo(np.int64).max
+
+
+def initial_state(n: int, step_s: float) -> GuardState:
+    """Nothing remembered, with room for the windows at this step."""
+    proposals = np.full((n, max(math.ceil(STABILIZATION_S / step_s) - 1, 1)), NOTHING)
+    decided = np.full((n, max(math.ceil(RATE_WINDOW_S / step_s), 1)), NOTHING)
+    return GuardState(proposals, decided)
+
+
+def stabilization(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """Scale down only to the largest proposal of the window. (B,)"""
+    del tick, fleet
+    return np.maximum(n, state.proposals.max(axis=1)), replace(state, proposals=pushed(state.proposals, n))
+
+
+def rate(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """Neither grow nor shrink faster than per minute allowed, measured from the decisions of the last minute. (B,)"""
+    del tick, fleet
+    known = state.decided != NOTHING
+    lowest = np.where(known, state.decided, MANY).min(axis=1)
+    highest = state.decided.max(axis=1)
+    ceiling = np.maximum(np.floor(lowest * UP_FACTOR), lowest.astype(np.float64) + UP_REPLICAS)
+    floor = np.minimum(np.ceil(highest * DOWN_SHARE), highest - DOWN_REPLICAS)
+    limited = np.maximum(np.minimum(n, ceiling), floor).astype(np.int64)
+    return np.where(known.any(axis=1), limited, n), state
+
+
+def load_floor(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """Never below what the accepted load needs now; silent where the sample is not fresh. (B,)
+
+    A backlog may be worked off over time, so for queues the reactive rule is the floor.
+    """
+    rate_need = replicas_for(np.where(tick.fresh, tick.load, 0.0), fleet.capacity)
+    need = np.where(fleet.queue, np.where(tick.fresh, tick.reactive, 0), rate_need)
+    return np.maximum(n, need), state
+
+
+def bounds(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """Within the smallest and largest count; at least one replica while active, the smallest count when not. (B,)"""
+    needed = np.where(tick.active, np.maximum(n, 1), 0)
+    return np.minimum(np.maximum(needed, fleet.minimum), fleet.maximum), state
+
+
+Guardrail = Callable[[IntArray, Tick, GuardState, Workloads], tuple[IntArray, GuardState]]
+GUARDRAILS: tuple[Guardrail, ...] = (stabilization, rate, load_floor, bounds)
+NAMES: tuple[str, ...] = tuple(guardrail.__name__ for guardrail in GUARDRAILS)
+
+
+def guard(proposal: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, IntArray, GuardState]:
+    """Run all guardrails: the final count (B,), the count after each (B, G), and their memory."""
+    after = np.empty((len(proposal), len(GUARDRAILS)), np.int64)
+    n = proposal
+    for column, guardrail in enumerate(GUARDRAILS):
+        n, state = guardrail(n, tick, state, fleet)
+        after[:, column] = n
+    return n, after, replace(state, decided=pushed(state.decided, n))
+
+
+def held_by(proposal: int, after: IntArray) -> list[str]:
+    """Names of the guardrails that moved the number of one row, in order."""
+    before = [proposal, *after[:-1].tolist()]
+    return [name for name, was, became in zip(NAMES, before, after.tolist(), strict=True) if became != was]
+
+
+def replicas_for(load: FloatArray, capacity: FloatArray) -> IntArray:
+    """Replicas that `load` needs at `capacity` each, (B,), limited to what a count can say; NaN needs 0."""
+    need = np.ceil(load / capacity - 1e-9)
+    return np.where(need < 1e9, np.where(need > 0, need, 0.0), 1e9).astype(np.int64)

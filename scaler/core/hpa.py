@@ -1,0 +1,160 @@
+"""The rule of the Kubernetes Horizontal Pod Autoscaler for one external metric of type AverageValue, batched.
+
+Sources: pkg/controller/podautoscaler/replica_calculator.go (GetExternalPerPodMetricReplicas: the ratio uses all of
+status.replicas, ready or not) and horizontal.go (stabilization, then rate policies, then bounds) of Kubernetes 1.36.
+The demo, `check`, the reactive rules and the simulator all use this one step. Arrays are (B,), or any shape that
+broadcasts with the replicas': `policies` runs the same rule on two replica counts of each workload at once.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecasting.forecast import BoolArray, FloatArray, IntArray
+from scaler.core.domain import HPA_SYNC_S, pushed
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """`behavior.scaleUp` or `behavior.scaleDown` of B HPAs: the larger change of the two policies counts."""
+
+    pods: IntArray
+    """Pods that may come or go per period, 0 where there is no such policy."""
+    percent: FloatArray
+    """Share of the replicas at the start of the period that may come or go, in percent."""
+    period_s: FloatArray
+    """Length of the period."""
+    window_s: FloatArray
+    """stabilizationWindowSeconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class HpaRules:
+    """What B HPAs are configured to do."""
+
+    target: FloatArray
+    """averageValue of the metric."""
+    tolerance_up: FloatArray
+    tolerance_down: FloatArray
+    minimum: IntArray
+    """minReplicas, at least 1."""
+    maximum: IntArray
+    up: ScalingPolicy
+    down: ScalingPolicy
+    with_behavior: BoolArray
+    """False: no `behavior` stanza, so the older rule holds (down.window_s applies even on the way up; at most
+    max(2·S, 4) per sync)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HpaState:
+    """What B HPAs remember, newest first."""
+
+    recommendations: IntArray
+    """Earlier recommendations, (…, W); NONE where there was none."""
+    changes: IntArray
+    """Earlier changes of the replica count, (…, W), positive up."""
+
+
+NONE = np.int64(-1)
+"""No recommendation yet."""
+MANY = np.iinfo(np.int64).max
+DEFAULT_UP = (4, 100.0, 15.0, 0.0)
+"""pods, percent, period and window of scaleUp where a `behavior` leaves them out (apis/autoscaling/v2/defaults.go)."""
+DEFAULT_DOWN = (0, 100.0, 15.0, 300.0)
+"""The same of scaleDown; 300 s is --horizontal-pod-autoscaler-downscale-stabilization."""
+
+
+def policy(pods: int, percent: float, period_s: float, window_s: float) -> ScalingPolicy:
+    """One policy for all HPAs, (1,)."""
+    return ScalingPolicy(np.array([pods]), np.array([percent]), np.array([period_s]), np.array([window_s]))
+
+
+def initial_state(shape: tuple[int, ...], sync_s: float = HPA_SYNC_S, longest_s: float = 300.0) -> HpaState:
+    """Nothing remembered; room for windows and periods of up to `longest_s` at one step per `sync_s`."""
+    width = max(math.ceil(longest_s / sync_s), 1)
+    return HpaState(np.full((*shape, width), NONE), np.zeros((*shape, width), np.int64))
+
+
+def proposal(value: FloatArray, replicas: IntArray, rules: HpaRules) -> IntArray:
+    """Replicas that the metric alone asks for, before stabilization, rates and bounds, (B,).
+
+    `value` is the metric's total as KEDA reports it (in thousandths, so it is rounded to 0.001); NaN means the metric
+    could not be read: the count stays.
+    """
+    milli = np.rint(np.where(np.isnan(value), 0.0, value) * 1000.0)
+    target = np.rint(rules.target * 1000.0)
+    ratio = milli / (target * np.maximum(replicas, 1))
+    within = (1.0 - rules.tolerance_down <= ratio) & (ratio <= 1.0 + rules.tolerance_up)
+    wanted = np.ceil(milli / target).astype(np.int64)
+    return np.where(within | np.isnan(value), replicas, wanted)
+
+
+def step(
+    value: FloatArray, replicas: IntArray, rules: HpaRules, state: HpaState, sync_s: float = HPA_SYNC_S
+) -> tuple[IntArray, HpaState]:
+    """One sync of B HPAs: the metric's value and status.replicas → the new spec.replicas and what is remembered.
+
+    At 0 replicas scaling is disabled; outside of the bounds the count is put right without asking the metric.
+    """
+    wanted = proposal(value, replicas, rules)
+    age_s = sync_s * np.arange(1, state.recommendations.shape[-1] + 1)
+    asked = (replicas > 0) & (replicas >= rules.minimum) & (replicas <= rules.maximum)
+    recorded = asked & ~np.isnan(value)
+    # recordInitialRecommendation: the count found at the first sync is remembered like a recommendation of that moment.
+    known = state.recommendations != NONE
+    first = ~known.any(axis=-1)
+    steady = np.where(
+        first,
+        np.maximum(wanted, replicas),
+        _stabilized(wanted, replicas, rules, state.recommendations, known, age_s),
+    )
+    limited = np.where(recorded, _rate_limited(steady, replicas, rules, state, age_s), wanted)
+    bounded = np.minimum(np.maximum(np.where(asked, limited, replicas), rules.minimum), rules.maximum)
+    final = np.where(replicas > 0, bounded, 0)
+    return final, HpaState(
+        pushed(state.recommendations, np.where(recorded, np.where(first, steady, wanted), NONE)),
+        pushed(state.changes, final - replicas),
+    )
+
+
+def _stabilized(
+    wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: IntArray, known: BoolArray, age_s: FloatArray
+) -> IntArray:
+    """stabilizeRecommendationWithBehaviors: not below the window's largest, not above its smallest recommendation."""
+    # A recommendation exactly one window old has left the window: the controller keeps those after the cutoff.
+    in_down_window = known & (age_s < rules.down.window_s[..., None])
+    floor = np.maximum(np.where(in_down_window, ring, 0).max(axis=-1), wanted)
+    ceiling = wanted
+    if rules.up.window_s.any():
+        in_up_window = known & (age_s < rules.up.window_s[..., None])
+        ceiling = np.minimum(np.where(in_up_window, ring, MANY).min(axis=-1), wanted)
+    between = np.minimum(np.maximum(replicas, ceiling), floor)
+    return np.asarray(np.where(rules.with_behavior, between, floor))
+
+
+def _rate_limited(
+    wanted: IntArray, replicas: IntArray, rules: HpaRules, state: HpaState, age_s: FloatArray
+) -> IntArray:
+    """calculateScaleUpLimitWithScalingRules and its twin: changes inside the period count against the policy."""
+    up_start = replicas - _changed(state, age_s, rules.up.period_s)
+    up_limit = np.maximum(
+        up_start + rules.up.pods, np.ceil(up_start * (1.0 + rules.up.percent / 100.0)).astype(np.int64)
+    )
+    down_start = replicas - _changed(state, age_s, rules.down.period_s)
+    down_limit = np.minimum(
+        down_start - rules.down.pods,
+        np.trunc(down_start * (1.0 - rules.down.percent / 100.0)).astype(np.int64),
+    )
+    limited = np.where(
+        wanted > replicas,
+        np.minimum(wanted, np.maximum(up_limit, replicas)),
+        np.maximum(wanted, np.minimum(down_limit, replicas)),
+    )
+    older = np.minimum(wanted, np.maximum(2 * replicas, 4))
+    return np.where(rules.with_behavior, limited, older)
+
+
+def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArray:
+    return np.asarray(np.where(age_s < period_s[..., None], state.changes, 0).sum(axis=-1))

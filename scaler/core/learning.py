@@ -1,0 +1,119 @@
+"""Learn a workload from its history: fit its forecasters, replay its price.
+
+What is learnt is a function of the history up to a cutoff and of nothing else, so a restarted or second replica of the
+service reaches the same state by itself. The price is replayed over the last days with forecasters fitted to what came
+before them, so that it does not flatter itself with data the fit had seen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import numpy as np
+
+from forecasting import catalog
+from forecasting.catalog import Models
+from forecasting.errors import NotEnoughHistory
+from forecasting.forecast import FloatArray
+from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
+from scaler.core import hpa, price
+from scaler.core.domain import UNBOUNDED, Columns, Workloads, take
+from scaler.core.policies import predictive_need, reactive_rules
+
+REPLAY_S = 3 * DAY_S
+"""Longest stretch before a cutoff over which the price is replayed."""
+FIT_BUDGET_S = 60.0
+"""A fit with cutoff T is adopted at T plus this on every replica of the service, in replay and in `pipe`."""
+YOUNG_S, YOUNG_PERIOD_S = 2 * DAY_S, 3600.0
+"""While a history is younger than two days, each hour changes what can be learnt from it."""
+PERIOD_S = 6 * 3600.0
+"""Between fits of a grown history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What B workloads have learnt from their histories."""
+
+    models: Models
+    price: price.PriceState
+    """State of the feedback at the end of the history."""
+
+
+def due_cutoff_s(now_s: float, history_s: float, fingerprint: str, bucket_s: float) -> float:
+    """Cutoff of the newest fit that should be serving at `now_s`; −inf while there is nothing to fit.
+
+    Cutoffs are aligned to the epoch, shifted per workload so that a fleet's fits spread over the period.
+    """
+    period_s = max(YOUNG_PERIOD_S if history_s < YOUNG_S else PERIOD_S, bucket_s)
+    phase_s = int(fingerprint, 16) % period_s // bucket_s * bucket_s
+    cutoff_s = (now_s - FIT_BUDGET_S - phase_s) // period_s * period_s + phase_s
+    return cutoff_s if now_s - cutoff_s < history_s else -math.inf
+
+
+def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
+    """Fit B workloads on their history up to `cutoff_s`, (B,), and replay their price up to its end.
+
+    Forecasts before the cutoff come from a fit to what lay before the replay, those after it from the fit itself.
+    """
+    models = _fitted(history, fleet, cutoff_s)
+    span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
+    before = _fitted(history, fleet, cutoff_s - span_s)
+    n_buckets = round((history.bucket_end_s - float(cutoff_s.min()) + span_s) / history.bucket_s)
+    return Learnt(models, _replayed(history, (before, models), cutoff_s, fleet, n_buckets))
+
+
+def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:
+    parts = []
+    for row in range(len(fleet.h)):
+        known = take(history, slice(row, row + 1)).until(float(cutoff_s[row]))
+        try:
+            parts.append(catalog.fit(known, int(fleet.h[row]), averaged=bool(fleet.queue[row])))
+        except NotEnoughHistory:
+            parts.append(catalog.unfitted(1))
+    return stacked(parts)
+
+
+def stacked(parts: Sequence[Columns]) -> Columns:
+    """Concatenate dataclasses of arrays along their leading axis."""
+    values = {}
+    for field in fields(parts[0]):  # type: ignore[arg-type]
+        column = [getattr(part, field.name) for part in parts]
+        values[field.name] = stacked(column) if is_dataclass(column[0]) else np.concatenate(column)
+    return type(parts[0])(**values)
+
+
+def _replayed(
+    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, n_buckets: int
+) -> price.PriceState:
+    """Price after the last `n_buckets` buckets. One step of the rules per bucket."""
+    bucket_s = history.bucket_s
+    coarse = replace(fleet, h=lead_buckets(history, fleet.h))
+    peaks = _forecast_all(history, models, cutoff_s, fleet, n_buckets)
+    state, rules = price.initial_state(len(fleet.h), bucket_s), reactive_rules(fleet)
+    no_backlog = np.zeros(len(fleet.h))
+    rule_state, alone = hpa.initial_state((len(fleet.h), 1), bucket_s), np.ones((len(fleet.h), 1), np.int64)
+    for bucket in range(n_buckets):
+        load = gather(
+            history.mean,
+            np.arange(len(fleet.h)),
+            np.full(len(fleet.h), history.mean.shape[1] - n_buckets + bucket),
+        )
+        alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
+        level = price.level_of(price.price_of(state))
+        wanted = predictive_need(peaks[:, bucket], level, no_backlog, coarse)
+        # A queue's history holds its arrivals; what the rule would have made of its depth is not known.
+        yardstick = np.where(fleet.queue, UNBOUNDED, alone[:, 0])
+        state = price.step(state, load, wanted, yardstick, coarse, (wanted >= 0) & ~np.isnan(load))
+    return state
+
+
+def _forecast_all(
+    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, n_buckets: int
+) -> FloatArray:
+    """Quantiles of the peak at the end of each of the last `n_buckets` buckets, (B, n_buckets, Q)."""
+    n = len(fleet.h)
+    origin_s = np.tile(history.bucket_end_s - (n_buckets - 1 - np.arange(n_buckets)) * history.bucket_s, n)
+    rows = Rows(np.repeat(np.arange(n), n_buckets), origin_s, np.repeat(fleet.h, n_buckets), origin_s)
+    before, after = (catalog.predict(fitted, history, rows).peak for fitted in models)
+    fresh = (origin_s > np.repeat(cutoff_s, n_buckets))[:, None]
+    return np.where(fresh, after, before).reshape(n, n_buckets, -1)

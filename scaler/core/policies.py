@@ -1,0 +1,79 @@
+"""What each rule wants: the reactive rule, the forecast, and what a mode serves of both."""
+
+import numpy as np
+
+from forecasting.forecast import FloatArray, IntArray, at_level
+from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Mode, Observations, Workloads
+from scaler.core.guardrails import replicas_for
+from scaler.core.hpa import DEFAULT_DOWN, DEFAULT_UP, HpaRules, HpaState, policy, step
+
+LONGEST_CATCH_UP = 8
+"""Syncs of the HPA that one of our steps stands for, at most: eight doublings cover any range of replicas."""
+
+
+UP, DOWN = policy(*DEFAULT_UP), policy(*DEFAULT_DOWN)
+WITH_BEHAVIOR = np.array([True])
+
+
+def reactive_rules(fleet: Workloads) -> HpaRules:
+    """The rule that Foresail replaces: the HPA with its defaults on the load itself, target = threshold; (B, 1)."""
+    tolerance = fleet.tolerance[:, None]
+    return HpaRules(
+        target=fleet.threshold[:, None],
+        tolerance_up=tolerance,
+        tolerance_down=tolerance,
+        minimum=np.maximum(fleet.minimum, 1)[:, None],
+        maximum=fleet.maximum[:, None],
+        up=UP,
+        down=DOWN,
+        with_behavior=WITH_BEHAVIOR,
+    )
+
+
+def reactive(
+    load: FloatArray, replicas: IntArray, rules: HpaRules, state: HpaState, step_s: float
+) -> tuple[IntArray, HpaState]:
+    """What the HPA rule makes of `load`, (B,), on several replica counts of each workload, (B, K), within one step.
+
+    A step longer than the HPA's sync period holds several syncs. From 0 replicas it starts at 1, as KEDA would.
+    """
+    n_syncs = min(max(round(step_s / HPA_SYNC_S), 1), LONGEST_CATCH_UP)
+    counts = np.maximum(replicas, 1)
+    for _ in range(n_syncs):
+        counts, state = step(load[:, None], counts, rules, state, min(step_s, HPA_SYNC_S))
+    return counts, state
+
+
+def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> FloatArray:
+    """Messages per second to clear beside the arrivals, (B,); 0 for rates.
+
+    The backlog expected when a replica started now is ready must be worked off within the latency target.
+    """
+    ready = np.where(seen.ready > 0, seen.ready, 0)
+    depth = np.where(np.isnan(seen.load), 0.0, seen.load)
+    backlog = np.maximum(depth + (peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
+    allowed_s = np.where(np.isnan(fleet.latency_target_s), fleet.lead_s, fleet.latency_target_s)
+    return np.where(fleet.queue, backlog / np.maximum(allowed_s, 1.0), 0.0)
+
+
+def predictive_need(peak: FloatArray, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
+    """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), (B,).
+
+    UNKNOWN where there is no forecast, or a queue whose capacity was not stated.
+    """
+    upper = at_level(peak, level)
+    need = replicas_for(upper + clearing, fleet.capacity)
+    return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
+
+
+def serve(mode: IntArray, earned: FloatArray, reactive: IntArray, predictive: IntArray, last: IntArray) -> IntArray:
+    """What the mode serves, (B,): r while learning; above r at once, below r as far as earned; held when stale.
+
+    `last` is the previous decision, −1 where there is none.
+    """
+    known = predictive >= 0
+    blended = np.maximum(reactive, predictive) - np.floor(earned * np.maximum(reactive - predictive, 0))
+    served = np.where((mode == Mode.LEARNING) | ~known, reactive, blended)
+    stale = (mode == Mode.HOLDING) | (mode == Mode.FAILED)
+    held = np.maximum(np.maximum(last, 0), np.where(known, predictive, 0))
+    return np.where(stale, np.where(last >= 0, held, served), served).astype(np.int64)

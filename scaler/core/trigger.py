@@ -1,0 +1,231 @@
+"""Trigger metadata of a ScaledObject → one workload. Rejects by name, repairs nothing.
+
+Metadata are strings, as KEDA sends them; a YAML or JSON declaration of a workload uses the same keys and is turned into
+strings first. Keys that KEDA itself reads (`scalerAddress`, TLS) pass by. Keys of features that are not built yet are
+parsed, kept and named in `Workload.inactive`.
+"""
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+
+from scaler.core.domain import Kind, Workload
+from scaler.errors import TriggerError
+
+MAX_DURATION_S = 6 * 3600.0
+"""Longest lead time or metric lag that makes sense for scaling."""
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `90s`, `5m`, `1h30m`, `500ms` or a plain number of seconds.
+
+    Raises:
+        ValueError: anything else.
+    """
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
+        raise ValueError(text)
+    return sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h|d)", text))
+
+
+def _number(key: str, text: str, right: str, accept: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or not accept(value):
+        raise TriggerError(f"{key} must be {right}, not {text!r}")
+    return value
+
+
+def _positive(key: str, text: str) -> float:
+    return _number(key, text, "a positive number", lambda x: x > 0)
+
+
+def _not_negative(key: str, text: str) -> float:
+    return _number(key, text, "zero or a positive number", lambda x: x >= 0)
+
+
+def _capacity(key: str, text: str) -> float | None:
+    return None if text == "auto" else _number(key, text, 'a positive number or "auto"', lambda x: x > 0)
+
+
+def _share(key: str, text: str) -> float:
+    return _number(key, text, "a share of load between 0.5 and 0.9999, such as 0.99", lambda x: 0.5 <= x <= 0.9999)
+
+
+def _tolerance(key: str, text: str) -> float:
+    return _number(key, text, "a share between 0 and 0.9, such as 0.1", lambda x: 0 <= x <= 0.9)
+
+
+def _count(key: str, text: str) -> int:
+    return int(_number(key, text, "a whole number between 0 and 100000", lambda x: 0 <= x <= 100_000 and x == int(x)))
+
+
+def _flag(key: str, text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise TriggerError(f'{key} must be "true" or "false", not {text!r}')
+    return text.lower() == "true"
+
+
+def _duration(key: str, text: str) -> float:
+    try:
+        value = duration_s(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= MAX_DURATION_S:
+        raise TriggerError(f"{key} must be a duration of at most 6h, such as 90s or 5m, not {text!r}")
+    return value
+
+
+def _step(key: str, text: str) -> float:
+    value = _duration(key, text)
+    whole = value >= 1 and value == int(value) and value <= 3600
+    if not whole or (60 % value if value <= 60 else value % 60):
+        raise TriggerError(
+            f"{key} must divide a minute or be whole minutes up to an hour, such as 15s, 30s or 5m, not {text!r}"
+        )
+    return value
+
+
+def _kind(key: str, text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError as error:
+        raise TriggerError(f'{key} must be "rate" or "queue", not {text!r}') from error
+
+
+def _ignore_null_values(key: str, text: str) -> bool:
+    if _flag(key, text):
+        raise TriggerError(f'{key} must be "false" or left out: Foresail never takes missing data for zero load')
+    return False
+
+
+def _text(key: str, text: str) -> str:
+    if not text.strip():
+        raise TriggerError(f"{key} must not be empty")
+    return text
+
+
+Parser = Callable[[str, str], object]
+KEYS: Mapping[str, tuple[str, Parser]] = {
+    "threshold": ("threshold", _positive),
+    "capacity": ("capacity", _capacity),
+    "kind": ("kind", _kind),
+    "serverAddress": ("server_address", _text),
+    "query": ("query", _text),
+    "arrivalQuery": ("arrival_query", _text),
+    "activationThreshold": ("activation_threshold", _not_negative),
+    "slo": ("slo", _share),
+    "shadow": ("shadow", _flag),
+    "leadTime": ("lead_s", _duration),
+    "minReplicas": ("min_replicas", _count),
+    "maxReplicas": ("max_replicas", _count),
+    "step": ("step_s", _step),
+    "metricLag": ("metric_lag_s", _duration),
+    "latencyTarget": ("latency_target_s", _duration),
+    "tolerance": ("tolerance", _tolerance),
+    "name": ("name", _text),
+    "namespace": ("namespace", _text),
+}
+"""Key → field of `Workload` and how its value is read."""
+
+INACTIVE_KEYS: Mapping[str, Parser] = {
+    "replicasQuery": _text,
+    "cpuQuery": _text,
+    "memoryQuery": _text,
+    "latencyQuery": _text,
+    "queueQuery": _text,
+    "maxReplicaHoursPerDay": _positive,
+    "timezone": _text,
+    "calendar": _text,
+    "ignoreNullValues": _ignore_null_values,
+    "timeout": _text,
+    "metricName": _text,
+}
+"""Keys that are understood, but that nothing reads yet."""
+
+INACTIVE_UNTIL_BUILT = ("serverAddress", "query", "arrivalQuery")
+"""Keys of KEYS whose feature is not built yet: load is pushed or replayed so far."""
+
+KEDA_KEYS = frozenset(
+    {"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile", "caCert", "tlsClientCert", "tlsClientKey"}
+)
+"""KEDA's own keys of an external trigger: they arrive with each call and mean nothing here."""
+
+REFUSED_KEYS = frozenset(
+    {"customHeaders", "queryParameters", "authModes", "cortexOrgID", "bearerToken", "username", "password"}
+)
+"""Keys of KEDA's prometheus trigger that are refused: settings hold them, for a server and its namespaces."""
+
+
+def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: str = "") -> Workload:
+    """Understand the metadata of a trigger.
+
+    `name` and `namespace` are the ScaledObject's; where there is none (pipe, YAML) the metadata hold them.
+
+    Raises:
+        TriggerError: an unknown, refused or malformed key, a missing `threshold`, or bounds that contradict.
+    """
+    values: dict[str, object] = {"name": name, "namespace": namespace or "default"}
+    inactive = []
+    for raw_key, raw in metadata.items():
+        key = raw_key.removesuffix("FromEnv")
+        if raw_key in KEDA_KEYS:
+            continue
+        if key in REFUSED_KEYS:
+            raise TriggerError(f"{key} is refused in metadata: set it for the server in Foresail's settings")
+        if key in KEYS:
+            field, parser = KEYS[key]
+            values[field] = parser(key, raw.strip())
+        elif key in INACTIVE_KEYS:
+            INACTIVE_KEYS[key](key, raw.strip())
+        else:
+            raise TriggerError(_unknown(key))
+        if key in INACTIVE_KEYS or key in INACTIVE_UNTIL_BUILT or (key == "capacity" and raw.strip() == "auto"):
+            inactive.append(key)
+    return _complete(values, tuple(sorted(inactive)))
+
+
+def _complete(values: dict[str, object], inactive: tuple[str, ...]) -> Workload:
+    if "threshold" not in values:
+        raise TriggerError("threshold is required: the average load per replica that the reactive rule aims at")
+    if not values["name"]:
+        raise TriggerError("name is required where there is no ScaledObject")
+    workload = Workload(
+        fingerprint=_fingerprint(values),
+        inactive=inactive,
+        lead_stated="lead_s" in values,
+        **values,  # type: ignore[arg-type]
+    )
+    low, high = workload.min_replicas, workload.max_replicas
+    if high is not None and (high < 1 or (low or 0) > high):
+        raise TriggerError(f"minReplicas must not exceed maxReplicas (at least 1), not {low or 0} > {high}")
+    return workload
+
+
+def _fingerprint(values: Mapping[str, object]) -> str:
+    identity = [
+        str(values.get(field, default))
+        for field, default in (
+            ("server_address", ""),
+            ("query", ""),
+            ("arrival_query", ""),
+            ("kind", Kind.RATE),
+            ("step_s", 15.0),
+            ("name", ""),
+        )
+    ]
+    return hashlib.sha256("\0".join(identity).encode()).hexdigest()[:8]
+
+
+def _unknown(key: str) -> str:
+    known = sorted({*KEYS, *INACTIVE_KEYS})
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or [k for k in known if k.lower() == key.lower()]
+    if close:
+        return f"unknown key {key!r}: did you mean {close[0]!r}?"
+    return f"unknown key {key!r}: known are {', '.join(known)}"

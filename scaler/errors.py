@@ -1,0 +1,53 @@
+"""Everything that Foresail refuses, by name.
+
+ForesailError
+├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
+├── ObservationError        a load sample that cannot be used, with its line
+├── RequestError            an HTTP or command-line request that cannot be understood
+├── UnknownWorkload         no workload by that namespace and name
+├── AmbiguousWorkload       a name that means several workloads; lists their ids
+├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
+├── NotDecidedYet           tracked, but no decision has been posted yet
+├── StaleLoad               no load sample for so long that no answer is better than a guess
+└── SettingsError           settings that cannot be understood
+"""
+
+
+class ForesailError(Exception):
+    """Root of all errors of the service."""
+
+
+class TriggerError(ForesailError):
+    """Trigger metadata that cannot be understood."""
+
+
+class ObservationError(ForesailError):
+    """A load sample that cannot be used."""
+
+
+class RequestError(ForesailError):
+    """A request that cannot be understood."""
+
+
+class UnknownWorkload(ForesailError):  # noqa: N818 - reads as the fact it states
+    """No workload by that namespace and name."""
+
+
+class AmbiguousWorkload(ForesailError):  # noqa: N818
+    """A name that means several workloads."""
+
+
+class TooManyWorkloads(ForesailError):  # noqa: N818
+    """The cap on tracked workloads is reached."""
+
+
+class NotDecidedYet(ForesailError):  # noqa: N818
+    """No decision has been posted yet."""
+
+
+class StaleLoad(ForesailError):  # noqa: N818
+    """No load sample for so long that no answer is better than a guess."""
+
+
+class SettingsError(ForesailError):
+    """Settings that cannot be understood."""

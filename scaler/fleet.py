@@ -1,0 +1,208 @@
+"""The workloads of one step length: their history, models and state, as arrays that grow and are reused.
+
+Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisions out by the same two calls.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forecasting import catalog
+from forecasting.errors import NotEnoughHistory
+from forecasting.forecast import FloatArray, IntArray
+from forecasting.series import History, Rows
+from scaler.core import price
+from scaler.core.decision import State, decide, initial_state
+from scaler.core.domain import (
+    UNKNOWN,
+    Decisions,
+    Forecasts,
+    Observations,
+    Workload,
+    Workloads,
+    columns_of,
+    put,
+    take,
+)
+from scaler.core.learning import Learnt, due_cutoff_s, stacked
+from scaler.core.queueing import arrivals_from_depth
+from scaler.core.trust import TrustRules
+from scaler.ring import LoadRing
+
+
+@dataclass(frozen=True, slots=True)
+class Sightings:
+    """What the doors saw of some rows at one tick."""
+
+    load: FloatArray
+    """NaN where missing."""
+    arrivals: FloatArray
+    """Stated arrivals of queues per second, NaN where nobody measures them."""
+    replicas: IntArray
+    ready: IntArray
+    """UNKNOWN where not read."""
+    feedback: FloatArray
+    """CPU, memory, latency, queue depth, (B, 4); NaN where absent."""
+
+    @staticmethod
+    def nothing(n: int) -> "Sightings":
+        """Nothing was seen of n rows; to be filled in."""
+        return Sightings(
+            np.full(n, np.nan),
+            np.full(n, np.nan),
+            np.full(n, UNKNOWN),
+            np.full(n, UNKNOWN),
+            np.full((n, 4), np.nan),
+        )
+
+
+class Fleet:
+    """Rows of workloads that share a step; a removed workload's row is reused."""
+
+    def __init__(self, step_s: float, now_s: float, rules: TrustRules, n_rows: int = 64) -> None:
+        self.step_s = step_s
+        self.rules = rules
+        self.ring = LoadRing(n_rows, step_s, now_s // step_s * step_s)
+        self.workloads: list[Workload | None] = [None] * n_rows
+        self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
+        self.columns: Workloads = columns_of([self._placeholder] * n_rows)
+        self._models = catalog.unfitted(n_rows)
+        self._state: State = initial_state(n_rows, step_s)
+        self._good_s = np.full(n_rows, -np.inf)
+        self._depth, self._arrivals = np.full((2, n_rows), np.nan)
+        self._free = list(range(n_rows))[::-1]
+
+    def add(self, workload: Workload) -> int:
+        """Give `workload` a row with nothing known about it."""
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
+        self.workloads[row] = workload
+        self._reset(row, workload)
+        return row
+
+    def remove(self, row: int) -> None:
+        """Forget the row's workload and all it has learnt."""
+        self.workloads[row] = None
+        self._reset(row, self._placeholder)
+        self._free.append(row)
+
+    def _reset(self, row: int, workload: Workload) -> None:
+        at = slice(row, row + 1)
+        self.ring.clear(row)
+        put(self.columns, at, columns_of([workload]))
+        put(self._models, at, catalog.unfitted(1))
+        put(self._state, at, initial_state(1, self.step_s))
+        self._good_s[row], self._depth[row], self._arrivals[row] = -np.inf, np.nan, np.nan
+
+    def _grow(self) -> None:
+        n = len(self.workloads)
+        self.ring.grow(2 * n)
+        self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
+        self._models = stacked([self._models, catalog.unfitted(n)])
+        self._state = stacked([self._state, initial_state(n, self.step_s)])
+        self._good_s = np.concatenate([self._good_s, np.full(n, -np.inf)])
+        nothing = np.full(n, np.nan)
+        self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
+        self.workloads += [None] * n
+        self._free = list(range(n, 2 * n))[::-1]
+
+    def set_hpa(self, row: int, minimum: int, maximum: int, tolerance: float) -> None:
+        """Take over the live HPA's own bounds and tolerance; tighter bounds of the workload stay in force."""
+        workload = self.workloads[row]
+        if workload is None:
+            return
+        columns = self.columns
+        columns.hpa_minimum[row], columns.hpa_maximum[row] = minimum, maximum
+        columns.minimum[row] = max(workload.min_replicas or 0, minimum)
+        columns.maximum[row] = maximum if workload.max_replicas is None else min(workload.max_replicas, maximum)
+        if workload.tolerance is None:
+            columns.tolerance[row] = tolerance
+
+    def backfill(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+        """Put older samples of one row into its history; for a queue its arrivals per second."""
+        self.ring.backfill(row, stamps_s, values, spacing_s)
+        known = stamps_s[~np.isnan(values) & (stamps_s <= self.ring.end_s)]
+        if len(known):
+            self._good_s[row] = max(self._good_s[row], known.max())
+
+    def speak_naively(self, row: int) -> None:
+        """Let the naive forecaster speak until a fit has been adopted; silent where the history is too short."""
+        at = slice(row, row + 1)
+        try:
+            fitted = catalog.fit_naive(
+                self.ring.history(at), int(self.columns.h[row]), averaged=bool(self.columns.queue[row])
+            )
+        except NotEnoughHistory:
+            return
+        put(self._models, at, fitted)
+
+    def due_cutoff_s(self, row: int, now_s: float) -> float:
+        """Cutoff of the fit that should be serving this row now, −inf where it is or where there is none."""
+        workload = self.workloads[row]
+        if workload is None:
+            return -np.inf
+        span_s = float(self.ring.span_s(slice(row, row + 1))[0])
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
+        return due_s if due_s > self._models.cutoff_s[row] else -np.inf
+
+    def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
+        """History and columns of some rows, copied, for a fit elsewhere."""
+        index = np.array(rows)
+        return take(self.ring.history(slice(None)), index), take(self.columns, index)
+
+    def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
+        """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""
+        at = slice(row, row + 1)
+        models = take(learnt.models, slice(part, part + 1))
+        if models.speaker[0] != catalog.NOBODY:
+            put(self._models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
+        else:
+            self._models.cutoff_s[row] = int(cutoff_s)
+        was = take(self._state.price, at)
+        put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
+
+    def see(self, rows: slice, seen: Sightings) -> Observations:
+        """Store this tick's samples of `rows` and say what is now known of them."""
+        t_s, columns = self.ring.end_s, take(self.columns, rows)
+        arrivals = self._arrivals_of(rows, seen, columns)
+        self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
+        self._good_s[rows] = np.where(np.isnan(seen.load), self._good_s[rows], t_s)
+        return Observations(
+            t_s=t_s,
+            step_s=self.step_s,
+            load=seen.load,
+            arrivals=arrivals,
+            stale_s=t_s - self._good_s[rows],
+            history_s=self.ring.span_s(rows),
+            replicas=seen.replicas,
+            ready=np.where(seen.ready >= 0, seen.ready, seen.replicas),
+            feedback=seen.feedback,
+        )
+
+    def _arrivals_of(self, rows: slice, seen: Sightings, columns: Workloads) -> FloatArray:
+        if not columns.queue.any():
+            return seen.arrivals
+        serving = np.where(seen.ready >= 0, seen.ready, seen.replicas)
+        clearing = np.where(serving >= 0, serving * columns.capacity, np.nan)
+        inferred = arrivals_from_depth(seen.load, self._depth[rows], self._arrivals[rows], clearing, self.step_s)
+        arrivals = np.where(columns.queue, np.where(np.isnan(seen.arrivals), inferred, seen.arrivals), np.nan)
+        self._depth[rows] = seen.load
+        self._arrivals[rows] = arrivals
+        return arrivals
+
+    def forecast(self, rows: slice, seen: Observations) -> Forecasts:
+        """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
+        columns, models = take(self.columns, rows), take(self._models, rows)
+        stale_steps = np.rint(np.where(np.isfinite(seen.stale_s), seen.stale_s, 0.0) / self.step_s).astype(np.int64)
+        origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
+        questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
+        said = catalog.predict(models, self.ring.history(rows), questions)
+        return Forecasts(said.peak, said.path, models.cutoff_s, models.validated)
+
+    def decide(self, rows: slice, seen: Observations) -> Decisions:
+        """Forecast and decide for `rows`; their state moves on."""
+        forecasts = self.forecast(rows, seen)
+        decisions, state = decide(seen, forecasts, take(self.columns, rows), take(self._state, rows), self.rules)
+        put(self._state, rows, state)
+        return decisions

@@ -1,0 +1,152 @@
+"""The load history of a fleet, as mutable rings in the shell; the core sees views.
+
+One time axis for all rows: advancing appends a column of missing samples, a sample fills its place. Buffers have slack
+on the right, so that every view is contiguous and moving back is rare.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from forecasting.forecast import FloatArray, IntArray
+from forecasting.series import DAY_S, History, LoadArray, bucket_spacing
+
+FINE_S = 3 * 3600.0
+"""Span kept at the step."""
+BUCKETS_S = 8 * DAY_S
+"""Span kept in buckets: a week and a day, so that the same window a week ago is there."""
+
+
+class _Columns:
+    """(rows, width) values that slide to the left as columns are appended."""
+
+    def __init__(self, n_rows: int, width: int, dtype: type[np.floating[Any]]) -> None:
+        self.width = width
+        self._slack = max(width // 8, 16)
+        self._buffer: LoadArray = np.full((n_rows, width + self._slack), np.nan, dtype)
+        self._end = width
+
+    def append(self, n: int) -> None:
+        """Append n missing columns."""
+        if n >= self.width:
+            self._buffer[:] = np.nan
+            return
+        if self._end + n > self._buffer.shape[1]:
+            self._buffer[:, : self.width] = self._buffer[:, self._end - self.width : self._end].copy()
+            self._buffer[:, self.width :] = np.nan
+            self._end = self.width
+        self._end += n
+
+    @property
+    def view(self) -> LoadArray:
+        """All rows, oldest column first, (rows, width)."""
+        return self._buffer[:, self._end - self.width : self._end]
+
+    def grow(self, n_rows: int) -> None:
+        """Add rows of missing values up to `n_rows`."""
+        added = np.full((n_rows - len(self._buffer), self._buffer.shape[1]), np.nan, self._buffer.dtype)
+        self._buffer = np.concatenate([self._buffer, added])
+
+
+class LoadRing:
+    """Load of the workloads of one step length, ending at `end_s`."""
+
+    def __init__(self, n_rows: int, step_s: float, end_s: float) -> None:
+        self.step_s, self.end_s = step_s, end_s
+        self.bucket_s = bucket_spacing(step_s)
+        self.bucket_end_s = end_s // self.bucket_s * self.bucket_s
+        n_recent = 2 * 90 * round(self.bucket_s / step_s)
+        self._fine = _Columns(n_rows, max(round(FINE_S / step_s), n_recent), np.float64)
+        n_buckets = max(round(BUCKETS_S / self.bucket_s), 200)
+        self._mean = _Columns(n_rows, n_buckets, np.float32)
+        self._maximum = _Columns(n_rows, n_buckets, np.float32)
+        self._first_s: FloatArray = np.full(n_rows, np.inf)
+
+    def grow(self, n_rows: int) -> None:
+        """Add empty rows up to `n_rows`."""
+        for columns in (self._fine, self._mean, self._maximum):
+            columns.grow(n_rows)
+        self._first_s = np.concatenate([self._first_s, np.full(n_rows - len(self._first_s), np.inf)])
+
+    def clear(self, row: int) -> None:
+        """Forget one row."""
+        for columns in (self._fine, self._mean, self._maximum):
+            columns.view[row] = np.nan
+        self._first_s[row] = np.inf
+
+    def advance(self, end_s: float) -> None:
+        """Move the time axis on to `end_s`, a multiple of the step; buckets that became complete are summed up."""
+        self._fine.append(round((end_s - self.end_s) / self.step_s))
+        self.end_s = end_s
+        new = round((end_s // self.bucket_s * self.bucket_s - self.bucket_end_s) / self.bucket_s)
+        if new <= 0:
+            return
+        self._mean.append(new)
+        self._maximum.append(new)
+        self.bucket_end_s += new * self.bucket_s
+
+    def put(self, rows: IntArray | slice, values: FloatArray) -> None:
+        """Store the newest sample of `rows`; NaN leaves it missing. A bucket that ends here is summed up."""
+        self._fine.view[rows, -1] = values
+        began = np.where(np.isnan(values), np.inf, self.end_s - self.step_s)
+        self._first_s[rows] = np.minimum(self._first_s[rows], began)
+        if self.end_s == self.bucket_end_s:
+            k = round(self.bucket_s / self.step_s)
+            self._sum_up(rows, self._fine.view[rows, -k:].astype(np.float64), 1)
+
+    def backfill(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+        """Store older samples of one row, each holding for the `spacing_s` before its stamp; NaN is skipped.
+
+        Samples wider than a bucket fill several buckets; stamps after `end_s` or before the rings are ignored.
+        """
+        known = ~np.isnan(values) & (stamps_s <= self.end_s)
+        if not known.any():
+            return
+        self._first_s[row] = min(self._first_s[row], stamps_s[known].min() - spacing_s)
+        self._backfill_fine(row, stamps_s[known], values[known], spacing_s)
+        self._backfill_buckets(row, stamps_s[known], values[known], spacing_s)
+
+    def _backfill_fine(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+        view = self._fine.view[row]
+        # From the longest held to the stamps themselves, so that no sample is covered by a later one's hold.
+        for held in reversed(range(max(round(spacing_s / self.step_s), 1))):
+            back = np.rint((self.end_s - stamps_s) / self.step_s).astype(np.int64) + held
+            inside = (back >= 0) & (back < len(view))
+            view[len(view) - 1 - back[inside]] = values[inside]
+
+    def _backfill_buckets(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+        mean, maximum = self._mean.view[row], self._maximum.view[row]
+        total, count = np.zeros(len(mean)), np.zeros(len(mean))
+        largest = np.full(len(mean), -np.inf)
+        for held in range(max(round(spacing_s / self.bucket_s), 1)):
+            back = np.floor((self.bucket_end_s - stamps_s) / self.bucket_s + 1e-9).astype(np.int64) + held
+            inside = (back >= 0) & (back < len(mean))
+            column = len(mean) - 1 - back[inside]
+            np.add.at(total, column, values[inside])
+            np.add.at(count, column, 1.0)
+            np.maximum.at(largest, column, values[inside])
+        filled = count > 0
+        mean[filled], maximum[filled] = total[filled] / count[filled], largest[filled]
+
+    def _sum_up(self, rows: IntArray | slice, samples: FloatArray, back: int) -> None:
+        present = ~np.isnan(samples)
+        count = present.sum(axis=1)
+        total = np.where(present, samples, 0.0).sum(axis=1)
+        self._mean.view[rows, -back] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        self._maximum.view[rows, -back] = np.fmax.reduce(samples, axis=1)
+
+    def history(self, rows: slice) -> History:
+        """Views on some rows."""
+        return History(
+            step_s=self.step_s,
+            end_s=self.end_s,
+            fine=self._fine.view[rows],
+            bucket_end_s=self.bucket_end_s,
+            mean=self._mean.view[rows],
+            maximum=self._maximum.view[rows],
+        )
+
+    def span_s(self, rows: slice) -> FloatArray:
+        """From the oldest sample kept of each row to now, in seconds, (rows,); 0 where nothing is known."""
+        oldest = np.maximum(self._first_s[rows], self.end_s - BUCKETS_S)
+        return np.maximum(self.end_s - oldest, 0.0)
