@@ -9,6 +9,8 @@ ForesailError
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
 ├── NotDecidedYet           tracked, but no decision has been posted yet
 ├── StaleLoad               no load sample for so long that no answer is better than a guess
+├── SourceError             a load source that could not be read
+├── FitFailed               a fit that died or took too long
 └── SettingsError           settings that cannot be understood
 """
 
@@ -47,6 +49,14 @@ class NotDecidedYet(ForesailError):  # noqa: N818
 
 class StaleLoad(ForesailError):  # noqa: N818
     """No load sample for so long that no answer is better than a guess."""
+
+
+class SourceError(ForesailError):
+    """A load source that could not be read."""
+
+
+class FitFailed(ForesailError):  # noqa: N818
+    """A fit that died or took too long; the model in use stays."""
 
 
 class SettingsError(ForesailError):

@@ -66,7 +66,7 @@ class Fleet:
         self.workloads: list[Workload | None] = [None] * n_rows
         self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
-        self._models = catalog.unfitted(n_rows)
+        self.models = catalog.unfitted(n_rows)
         self._state: State = initial_state(n_rows, step_s)
         self._good_s = np.full(n_rows, -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
@@ -91,7 +91,7 @@ class Fleet:
         at = slice(row, row + 1)
         self.ring.clear(row)
         put(self.columns, at, columns_of([workload]))
-        put(self._models, at, catalog.unfitted(1))
+        put(self.models, at, catalog.unfitted(1))
         put(self._state, at, initial_state(1, self.step_s))
         self._good_s[row], self._depth[row], self._arrivals[row] = -np.inf, np.nan, np.nan
 
@@ -99,7 +99,7 @@ class Fleet:
         n = len(self.workloads)
         self.ring.grow(2 * n)
         self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
-        self._models = stacked([self._models, catalog.unfitted(n)])
+        self.models = stacked([self.models, catalog.unfitted(n)])
         self._state = stacked([self._state, initial_state(n, self.step_s)])
         self._good_s = np.concatenate([self._good_s, np.full(n, -np.inf)])
         nothing = np.full(n, np.nan)
@@ -119,8 +119,13 @@ class Fleet:
         if workload.tolerance is None:
             columns.tolerance[row] = tolerance
 
-    def backfill(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
-        """Put older samples of one row into its history; for a queue its arrivals per second."""
+    def backfill(self, row: int, end_s: float, values: FloatArray, spacing_s: float) -> None:
+        """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
+        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(values) - 1, -1, -1), dtype=np.float64)
+        self.backfill_at(row, stamps_s, values, spacing_s)
+
+    def backfill_at(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+        """The same for samples at any stamps, oldest first, each holding for `spacing_s` before it."""
         self.ring.backfill(row, stamps_s, values, spacing_s)
         known = stamps_s[~np.isnan(values) & (stamps_s <= self.ring.end_s)]
         if len(known):
@@ -135,7 +140,7 @@ class Fleet:
             )
         except NotEnoughHistory:
             return
-        put(self._models, at, fitted)
+        put(self.models, at, fitted)
 
     def due_cutoff_s(self, row: int, now_s: float) -> float:
         """Cutoff of the fit that should be serving this row now, −inf where it is or where there is none."""
@@ -144,7 +149,7 @@ class Fleet:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
-        return due_s if due_s > self._models.cutoff_s[row] else -np.inf
+        return due_s if due_s > self.models.cutoff_s[row] else -np.inf
 
     def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
         """History and columns of some rows, copied, for a fit elsewhere."""
@@ -156,11 +161,15 @@ class Fleet:
         at = slice(row, row + 1)
         models = take(learnt.models, slice(part, part + 1))
         if models.speaker[0] != catalog.NOBODY:
-            put(self._models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
+            put(self.models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
         else:
-            self._models.cutoff_s[row] = int(cutoff_s)
+            self.models.cutoff_s[row] = int(cutoff_s)
         was = take(self._state.price, at)
         put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
+
+    def missed(self, row: int, t_s: float) -> float:
+        """Steps from the row's newest good sample to `t_s`, at least 1; inf where it never had one."""
+        return max((t_s - float(self._good_s[row])) / self.step_s, 1.0)
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
         """Store this tick's samples of `rows` and say what is now known of them."""
@@ -193,7 +202,7 @@ class Fleet:
 
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
-        columns, models = take(self.columns, rows), take(self._models, rows)
+        columns, models = take(self.columns, rows), take(self.models, rows)
         stale_steps = np.rint(np.where(np.isfinite(seen.stale_s), seen.stale_s, 0.0) / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)

@@ -133,7 +133,7 @@ class Pipe:
             stamps_s, loads = np.array(self._past).T
             gaps_s = np.diff(stamps_s)
             spacing_s = float(np.median(gaps_s)) if len(gaps_s) else step_s
-            fleet.backfill(0, stamps_s, loads, spacing_s)
+            fleet.backfill_at(0, stamps_s, loads, spacing_s)
         self._past, self._fleet = [], fleet
         return fleet
 

@@ -38,6 +38,25 @@ class Kind(Enum):
     """A backlog in messages, `threshold` messages per replica."""
 
 
+class Signal(Enum):
+    """What is read of a workload."""
+
+    LOAD = "load"
+    ARRIVALS = "arrivals"
+    """Messages per second that arrive in a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a cluster says of a workload."""
+
+    replicas: int
+    ready: int
+    hpa_minimum: int
+    hpa_maximum: int
+    tolerance: float
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One trigger, understood."""

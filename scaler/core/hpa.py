@@ -60,6 +60,8 @@ class HpaState:
 NONE = np.int64(-1)
 """No recommendation yet."""
 MANY = np.iinfo(np.int64).max
+MOST = float(np.iinfo(np.int32).max)
+"""Largest count that the HPA can say: its replica counts are int32."""
 DEFAULT_UP = (4, 100.0, 15.0, 0.0)
 """pods, percent, period and window of scaleUp where a `behavior` leaves them out (apis/autoscaling/v2/defaults.go)."""
 DEFAULT_DOWN = (0, 100.0, 15.0, 300.0)
@@ -87,7 +89,7 @@ def proposal(value: FloatArray, replicas: IntArray, rules: HpaRules) -> IntArray
     target = np.rint(rules.target * 1000.0)
     ratio = milli / (target * np.maximum(replicas, 1))
     within = (1.0 - rules.tolerance_down <= ratio) & (ratio <= 1.0 + rules.tolerance_up)
-    wanted = np.ceil(milli / target).astype(np.int64)
+    wanted = np.minimum(np.ceil(milli / target), MOST).astype(np.int64)
     return np.where(within | np.isnan(value), replicas, wanted)
 
 
@@ -103,26 +105,21 @@ def step(
     asked = (replicas > 0) & (replicas >= rules.minimum) & (replicas <= rules.maximum)
     recorded = asked & ~np.isnan(value)
     # recordInitialRecommendation: the count found at the first sync is remembered like a recommendation of that moment.
-    known = state.recommendations != NONE
-    first = ~known.any(axis=-1)
-    steady = np.where(
-        first,
-        np.maximum(wanted, replicas),
-        _stabilized(wanted, replicas, rules, state.recommendations, known, age_s),
-    )
+    first = (state.recommendations == NONE).all(axis=-1)
+    ring = np.where(first[..., None], replicas[..., None], state.recommendations)
+    steady = _stabilized(wanted, replicas, rules, ring, np.where(first[..., None], 0.0, age_s))
     limited = np.where(recorded, _rate_limited(steady, replicas, rules, state, age_s), wanted)
     bounded = np.minimum(np.maximum(np.where(asked, limited, replicas), rules.minimum), rules.maximum)
     final = np.where(replicas > 0, bounded, 0)
     return final, HpaState(
-        pushed(state.recommendations, np.where(recorded, np.where(first, steady, wanted), NONE)),
+        pushed(state.recommendations, np.where(recorded, np.where(first, np.maximum(wanted, replicas), wanted), NONE)),
         pushed(state.changes, final - replicas),
     )
 
 
-def _stabilized(
-    wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: IntArray, known: BoolArray, age_s: FloatArray
-) -> IntArray:
+def _stabilized(wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: IntArray, age_s: FloatArray) -> IntArray:
     """stabilizeRecommendationWithBehaviors: not below the window's largest, not above its smallest recommendation."""
+    known = ring != NONE
     # A recommendation exactly one window old has left the window: the controller keeps those after the cutoff.
     in_down_window = known & (age_s < rules.down.window_s[..., None])
     floor = np.maximum(np.where(in_down_window, ring, 0).max(axis=-1), wanted)

@@ -1,0 +1,53 @@
+"""Fits in worker processes of their own: they never delay a tick, and one that takes too long is ended."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from scaler.errors import FitFailed
+
+Result = TypeVar("Result")
+
+
+def _begin() -> None:
+    """Leave the processor to the service, and Ctrl-C to the parent."""
+    os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class FitWorker:
+    """One process that fits; replaced when it had to be ended."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call `function` in the worker.
+
+        Raises:
+            FitFailed: it took longer than allowed, or the worker died.
+        """
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+        loop = asyncio.get_running_loop()
+        try:
+            pid = await loop.run_in_executor(self._pool, os.getpid)
+            call = loop.run_in_executor(self._pool, function, *arguments)
+            if not (await asyncio.wait([call], timeout=self._timeout_s))[0]:
+                os.kill(pid, signal.SIGKILL)
+            return await call
+        except BrokenProcessPool as error:
+            self.close()
+            raise FitFailed(f"the fitting process died, or was ended after {self._timeout_s:g} s") from error
+
+    def close(self) -> None:
+        """End the worker without waiting for a fit under way."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None

@@ -1,0 +1,31 @@
+"""Load replayed from functions of time: what the demo and tests run on."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from forecasting.forecast import FloatArray
+from scaler.core.domain import Signal, Workload
+from scaler.errors import SourceError
+
+Series = Callable[[FloatArray], FloatArray]
+"""Load at the given stamps (Unix seconds, any shape); a sample stamped t holds for the step before it."""
+
+
+class Replay:
+    """A load source over series by namespace, name and signal."""
+
+    def __init__(self, series: Mapping[tuple[str, str, Signal], Series], step_s: float) -> None:
+        self._series = series
+        self._step_s = step_s
+
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
+        """As `LoadSource.read`; wider intervals are means of the steps inside them."""
+        series = self._series.get((workload.namespace, workload.name, signal))
+        if series is None:
+            raise SourceError(
+                f"{workload.namespace}/{workload.name}: nothing is replayed for it, and no load was pushed"
+            )
+        k = max(round(spacing_s / self._step_s), 1)
+        stamps_s = np.asarray(end_s - spacing_s / k * np.arange(n * k - 1, -1, -1), dtype=np.float64)
+        return np.asarray(series(stamps_s).reshape(n, k).mean(axis=1))

@@ -1,0 +1,133 @@
+"""Who is tracked: from a KEDA request, a name or a declaration to one workload.
+
+A workload is identified by its namespace, its ScaledObject and a fingerprint of what is measured, since two triggers of
+one ScaledObject share a name. People use `name`, or `name~fingerprint` where a name alone would be ambiguous.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scaler.core.domain import Workload
+from scaler.core.trigger import KEDA_KEYS, parse_workload
+from scaler.errors import AmbiguousWorkload, TooManyWorkloads, UnknownWorkload
+
+
+class Key(NamedTuple):
+    """Identity of a workload."""
+
+    namespace: str
+    name: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(slots=True)
+class Entry:
+    """A tracked workload."""
+
+    workload: Workload
+    declared: bool
+    """Declared in settings: tracked without requests, never forgotten."""
+    asked_s: float
+    """Time of the newest request."""
+
+
+@dataclass(slots=True)
+class Roster:
+    """All tracked workloads, capped in total and per namespace."""
+
+    max_total: int
+    max_per_namespace: int
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    _by_request: dict[tuple[str, str, frozenset[tuple[str, str]]], Key] = field(default_factory=dict)
+    _by_name: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+
+    def declare(self, workload: Workload, now_s: float) -> Key:
+        """Track a workload that was declared in the settings."""
+        return self._enter(workload, declared=True, now_s=now_s)
+
+    def resolve(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
+        """Workload that a KEDA request speaks of; tracked from its first request on.
+
+        Metadata that name no query speak of the declared workload of that name, if there is one.
+
+        Raises:
+            TriggerError: metadata that cannot be understood.
+            TooManyWorkloads: a cap is reached.
+        """
+        request = (namespace, name, frozenset(metadata.items()))
+        key = self._by_request.get(request)
+        if key is None or key not in self.entries:
+            key = self._understand(namespace, name, metadata, now_s)
+            if len(self._by_request) > 4 * self.max_total:
+                self._by_request.clear()
+            self._by_request[request] = key
+        self.entries[key].asked_s = now_s
+        return key
+
+    def _understand(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
+        declared = [k for k in self._by_name.get((namespace, name), []) if self.entries[k].declared]
+        spoken = {key: value for key, value in metadata.items() if key not in KEDA_KEYS}
+        if len(declared) == 1 and "query" not in spoken:
+            parse_workload({"threshold": "1", **spoken}, name=name, namespace=namespace)
+            return declared[0]
+        return self._enter(parse_workload(metadata, name=name, namespace=namespace), declared=False, now_s=now_s)
+
+    def _enter(self, workload: Workload, *, declared: bool, now_s: float) -> Key:
+        key = Key(workload.namespace, workload.name, workload.fingerprint)
+        if key not in self.entries:
+            self._check_room(workload.namespace)
+            self._by_name.setdefault((key.namespace, key.name), []).append(key)
+        self.entries[key] = Entry(workload, declared, now_s)
+        return key
+
+    def _check_room(self, namespace: str) -> None:
+        if len(self.entries) >= self.max_total:
+            raise TooManyWorkloads(f"{self.max_total} workloads are tracked already (max_workloads)")
+        if sum(key.namespace == namespace for key in self.entries) >= self.max_per_namespace:
+            raise TooManyWorkloads(
+                f"{self.max_per_namespace} workloads are tracked in namespace {namespace} already "
+                "(max_workloads_per_namespace)"
+            )
+
+    def forget(self, key: Key) -> None:
+        """Track a workload no longer."""
+        del self.entries[key]
+        self._by_name[key.namespace, key.name].remove(key)
+
+    def unasked(self, since_s: float) -> list[Key]:
+        """Workloads that were not declared and not asked for since `since_s`."""
+        return [key for key, entry in self.entries.items() if not entry.declared and entry.asked_s < since_s]
+
+    def identifier(self, key: Key) -> str:
+        """What people call the workload: `name`, or `name~fingerprint` where the name means several."""
+        alone = len(self._by_name.get((key.namespace, key.name), [])) <= 1
+        return key.name if alone else f"{key.name}~{key.fingerprint}"
+
+    def find(self, identifier: str, namespace: str | None = None) -> Key:
+        """Workload by identifier, in one namespace or in all.
+
+        Raises:
+            UnknownWorkload: there is none.
+            AmbiguousWorkload: there are several; the message lists them.
+        """
+        name, _, fingerprint = identifier.partition("~")
+        found = [
+            key
+            for key in self.entries
+            if key.name == name
+            and (namespace is None or key.namespace == namespace)
+            and (not fingerprint or key.fingerprint == fingerprint)
+        ]
+        if not found:
+            where = f" in namespace {namespace!r}" if namespace is not None else ""
+            raise UnknownWorkload(f"no workload {identifier!r}{where} is tracked")
+        if len(found) > 1:
+            raise AmbiguousWorkload(f"{identifier!r} means several workloads: {', '.join(self._listed(found))}")
+        return found[0]
+
+    def _listed(self, keys: Iterable[Key]) -> list[str]:
+        return sorted(f"{key.namespace}/{self.identifier(key)}" for key in keys)

@@ -1,0 +1,121 @@
+"""Foresail's own metrics, read off the board when Prometheus scrapes, and log set-up."""
+
+import logging
+from collections.abc import Iterator
+
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from forecasting.forecast import LEVELS
+from scaler import __version__
+from scaler.core.domain import UNKNOWN, Mode
+from scaler.engine import Engine
+
+WORKLOAD = ("namespace", "workload")
+
+
+class EngineCollector(Collector):
+    """Metrics of all tracked workloads and of the loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, with the values of this moment."""
+        yield from self._workloads()
+        yield from self._loop()
+
+    def _workloads(self) -> Iterator[Metric]:
+        gauges = {
+            name: GaugeMetricFamily(f"foresail_{name}", text, labels=WORKLOAD)
+            for name, text in {
+                "load": "Newest accepted load, in the unit of the query.",
+                "predicted_replicas": "Replicas decided.",
+                "value": "Value sent to the HPA.",
+                "active": "1 while the workload should run at all.",
+                "confidence_ratio": "Probability that the decided replicas suffice through the lead window.",
+                "level_ratio": "Level at which the forecast is read.",
+                "earned_ratio": "Share of a scale-down that the forecast has earned.",
+            }.items()
+        }
+        replicas = GaugeMetricFamily("foresail_replicas", "Replicas by what wants them.", labels=(*WORKLOAD, "kind"))
+        peak = GaugeMetricFamily(
+            "foresail_forecast_peak_load", "Quantile of the lead window's peak.", labels=(*WORKLOAD, "level")
+        )
+        mode = GaugeMetricFamily("foresail_mode", "1 for the mode that is served.", labels=(*WORKLOAD, "mode"))
+        for key, entry in list(self._engine.roster.entries.items()):
+            posted = self._engine.board.get(key)
+            if posted is None:
+                continue
+            labels, made, row = (key.namespace, self._engine.roster.identifier(key)), posted.decisions, posted.row
+            del entry
+            values = {
+                "load": made.load[row],
+                "predicted_replicas": made.predicted_replicas[row],
+                "value": made.value[row],
+                "active": made.active[row],
+                "confidence_ratio": made.confidence[row],
+                "level_ratio": made.level[row],
+                "earned_ratio": made.earned[row],
+            }
+            for name, value in values.items():
+                gauges[name].add_metric(labels, float(value))
+            for kind, column in {
+                "observed": made.replicas,
+                "ready": made.ready,
+                "reactive": made.reactive,
+                "reactive_alone": made.reactive_alone,
+                "forecast": made.predictive,
+                "served": made.predicted_replicas,
+            }.items():
+                if column[row] != UNKNOWN:
+                    replicas.add_metric((*labels, kind), float(column[row]))
+            for level, value in zip(LEVELS, made.peak[row], strict=True):
+                peak.add_metric((*labels, f"{level:g}"), float(value))
+            for each in Mode:
+                mode.add_metric((*labels, each.label), float(each is posted.mode))
+        yield from (*gauges.values(), replicas, peak, mode)
+
+    def _loop(self) -> Iterator[Metric]:
+        counters, roster = self._engine.counters, self._engine.roster
+        yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
+        yield GaugeMetricFamily("foresail_tick_seconds", "Duration of the newest tick.", value=counters.tick_s)
+        yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
+        for name, text, value in (
+            ("ticks", "Ticks decided.", counters.ticks),
+            ("read_failures", "Loads that could not be read.", counters.read_failures),
+            ("decide_failures", "Workloads that could not be decided.", counters.decide_failures),
+            ("fits", "Workloads fitted.", counters.fits),
+            ("fit_failures", "Fits that failed or took too long.", counters.fit_failures),
+        ):
+            yield CounterMetricFamily(f"foresail_{name}", text, value=value)
+        build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
+        build.add_metric((__version__,), 1.0)
+        yield build
+
+
+def registry_of(engine: Engine) -> CollectorRegistry:
+    """Registry with the process's own metrics and the engine's."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(EngineCollector(engine))
+    return registry
+
+
+def set_up_logging(level: str, style: str) -> None:
+    """Log lines to standard error: for people or as JSON."""
+    renderer = structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(),
+    )
