@@ -20,8 +20,8 @@ from forecasting.training import mean_load, training_rows, window_targets
 class NaiveConfig:
     """What a fit of the naive forecaster may use."""
 
-    max_rows: int = 3000
-    """Origins compared, spread evenly over the history."""
+    max_rows: int = 720
+    """Origins compared, spread evenly over the history: few enough for a fit at first sight, in milliseconds."""
     min_rows: int = 60
     """Origins with a known window that a fit takes: one hour of minutes."""
 

@@ -55,11 +55,14 @@ class History:
         return round(self.bucket_s / self.step_s)
 
     def until(self, cutoff_s: float) -> "History":
-        """Return the same history as it stood at `cutoff_s`, a multiple of the bucket spacing; shapes stay."""
+        """Return the same history as it stood at `cutoff_s`, a multiple of the bucket spacing.
+
+        In buckets only: how many fine samples reach back to the cutoff depends on when it is asked.
+        """
         return History(
             step_s=self.step_s,
             end_s=cutoff_s,
-            fine=_earlier(self.fine, round((self.end_s - cutoff_s) / self.step_s)),
+            fine=self.fine[:, :0],
             bucket_end_s=cutoff_s,
             mean=_earlier(self.mean, round((self.bucket_end_s - cutoff_s) / self.bucket_s)),
             maximum=_earlier(self.maximum, round((self.bucket_end_s - cutoff_s) / self.bucket_s)),

@@ -92,14 +92,14 @@ class Board:
         """
         if key not in self._latest:
             try:
-                await asyncio.wait_for(self.changed(key), timeout_s)
+                await asyncio.wait_for(self.next_change(key).wait(), timeout_s)
             except TimeoutError as error:
                 raise NotDecidedYet(f"{key}: no load sample within {timeout_s:g} s of first sight") from error
         return self.answer(key)
 
-    async def changed(self, key: Key) -> None:
-        """Wait for the workload's next decision."""
-        await self._changed.setdefault(key, asyncio.Event()).wait()
+    def next_change(self, key: Key) -> asyncio.Event:
+        """Event of the workload's next decision; taken before the board is read, no decision slips between."""
+        return self._changed.setdefault(key, asyncio.Event())
 
     def recent(self, key: Key, limit: int) -> list[Posted]:
         """Up to `limit` newest decisions of a workload, newest first."""

@@ -173,8 +173,8 @@ class Engine:
             return
         keys = {key: row for key, (of, row) in self._rows.items() if of is fleet}
         seen = Sightings.nothing(len(fleet.workloads))
-        await self._look_at_all(fleet, keys, t_s, seen)
         fleet.ring.advance(t_s)
+        await self._look_at_all(fleet, keys, t_s, seen)
         by_tile: dict[int, dict[Key, int]] = {}
         for key, row in keys.items():
             by_tile.setdefault(row // TILE, {})[key] = row

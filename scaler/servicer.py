@@ -19,7 +19,6 @@ from scaler.engine import Engine
 from scaler.errors import ForesailError, NotDecidedYet, StaleLoad, TooManyWorkloads, TriggerError
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
-from scaler.roster import Key
 
 METRIC_NAME = "predicted-replicas"
 """Part of a URL path in the metrics API, so lower case and without slashes; it must never change."""
@@ -95,12 +94,13 @@ class ExternalScaler(ExternalScalerServicer):
             await context.abort(STATUS.get(type(error), grpc.StatusCode.UNKNOWN), str(error))
         was_active = False
         while not self._stopping.is_set():
+            change = self._engine.board.next_change(key)
             posted = self._engine.board.get(key)
             active = posted is not None and posted.active
             if active and not was_active:
                 yield pb.IsActiveResponse(result=True)
             try:
-                await asyncio.wait_for(self._change_or_stop(key), HEARTBEAT_S)
+                await asyncio.wait_for(self._either(change), HEARTBEAT_S)
                 was_active = active
             except TimeoutError:
                 was_active = False
@@ -113,8 +113,9 @@ class ExternalScaler(ExternalScalerServicer):
         yield SPEC
         await self._stopping.wait()
 
-    async def _change_or_stop(self, key: Key) -> None:
-        waits = [asyncio.ensure_future(self._engine.board.changed(key)), asyncio.ensure_future(self._stopping.wait())]
+    async def _either(self, change: asyncio.Event) -> None:
+        """Wait for a change or for the stop."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (change, self._stopping)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -10,6 +10,7 @@ from forecasting.features import newest
 from forecasting.series import DAY_S, History, Rows
 from scaler.board import Posted
 from scaler.core.domain import UNKNOWN, take
+from scaler.core.guardrails import replicas_for
 from scaler.core.policies import predictive_need
 from scaler.errors import RequestError
 from scaler.fleet import Fleet
@@ -47,9 +48,10 @@ def imagine(fleet: Fleet, row: int, posted: Posted, imagined: Imagined) -> Poste
     said = catalog.predict(models, _scaled(history, imagined.load), Rows(np.zeros(1, np.int64), origin_s, h, season_s))
     made = take(posted.decisions, slice(posted.row, posted.row + 1))
     need = predictive_need(said.peak, made.level, np.zeros(1), columns)
-    reactive = np.ceil((made.load if imagined.load is None else np.array([imagined.load])) / columns.threshold)
-    reactive = np.where(np.isnan(reactive), made.reactive, reactive).astype(np.int64)
-    wanted = np.where(need == UNKNOWN, reactive, need)
+    reactive = made.reactive if imagined.load is None else replicas_for(np.array([imagined.load]), columns.threshold)
+    load = made.load if imagined.load is None else np.array([imagined.load])
+    floor = np.where(columns.queue, 0, replicas_for(load, columns.capacity))
+    wanted = np.maximum(np.where(need == UNKNOWN, reactive, need), floor)
     replicas = np.minimum(np.maximum(wanted, np.maximum(columns.minimum, 1)), columns.maximum)
     return Posted(
         replace(

@@ -55,7 +55,7 @@ def decide(
     seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State, rules: trust.TrustRules
 ) -> tuple[Decisions, State]:
     """Decide for B workloads."""
-    current = np.where(seen.replicas >= 0, seen.replicas, np.maximum(state.decided, 0))
+    current = _current(seen, fleet, state)
     started = np.where(state.alone > 0, state.alone, current)
     both, rule_state = policies.reactive(
         seen.load,
@@ -115,6 +115,13 @@ def decide(
         quiet=quiet,
         active=active,
     )
+
+
+def _current(seen: Observations, fleet: Workloads, state: State) -> IntArray:
+    """Replicas that the rule starts from: those observed, else the last decided, else what the load needs."""
+    at_target = guardrails.replicas_for(seen.load, fleet.threshold)
+    believed = np.where(state.decided == UNKNOWN, at_target, state.decided)
+    return np.where(seen.replicas == UNKNOWN, believed, seen.replicas)
 
 
 def _activation(seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State) -> tuple[BoolArray, IntArray]:

@@ -116,4 +116,4 @@ def held_by(proposal: int, after: IntArray) -> list[str]:
 def replicas_for(load: FloatArray, capacity: FloatArray) -> IntArray:
     """Replicas that `load` needs at `capacity` each, (B,), limited to what a count can say; NaN needs 0."""
     need = np.ceil(load / capacity - 1e-9)
-    return np.where(need < 1e9, np.where(need > 0, need, 0.0), 1e9).astype(np.int64)
+    return np.where(need > 0, np.minimum(need, 1e9), 0.0).astype(np.int64)

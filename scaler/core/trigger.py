@@ -16,6 +16,8 @@ from scaler.errors import TriggerError
 
 MAX_DURATION_S = 6 * 3600.0
 """Longest lead time or metric lag that makes sense for scaling."""
+SMALLEST, LARGEST = 0.001, 1e15
+"""Range of a threshold or a capacity: the HPA counts in thousandths, as int64."""
 
 
 def duration_s(text: str) -> float:
@@ -43,15 +45,17 @@ def _number(key: str, text: str, right: str, accept: Callable[[float], bool]) ->
 
 
 def _positive(key: str, text: str) -> float:
-    return _number(key, text, "a positive number", lambda x: x > 0)
+    return _number(key, text, "a positive number (0.001 to 1e15)", lambda x: SMALLEST <= x <= LARGEST)
 
 
 def _not_negative(key: str, text: str) -> float:
-    return _number(key, text, "zero or a positive number", lambda x: x >= 0)
+    return _number(key, text, "zero or a positive number (up to 1e15)", lambda x: 0 <= x <= LARGEST)
 
 
 def _capacity(key: str, text: str) -> float | None:
-    return None if text == "auto" else _number(key, text, 'a positive number or "auto"', lambda x: x > 0)
+    if text == "auto":
+        return None
+    return _number(key, text, 'a positive number (0.001 to 1e15) or "auto"', lambda x: SMALLEST <= x <= LARGEST)
 
 
 def _share(key: str, text: str) -> float:
@@ -175,8 +179,10 @@ def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: st
     inactive = []
     for raw_key, raw in metadata.items():
         key = raw_key.removesuffix("FromEnv")
-        if raw_key in KEDA_KEYS:
+        if key in KEDA_KEYS:
             continue
+        if raw_key != key and key in metadata:
+            raise TriggerError(f"{key} is given twice: as {key} and as {raw_key}")
         if key in REFUSED_KEYS:
             raise TriggerError(f"{key} is refused in metadata: set it for the server in Foresail's settings")
         if key in KEYS:
@@ -188,6 +194,10 @@ def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: st
             raise TriggerError(_unknown(key))
         if key in INACTIVE_KEYS or key in INACTIVE_UNTIL_BUILT or (key == "capacity" and raw.strip() == "auto"):
             inactive.append(key)
+    if namespace and values["namespace"] != namespace:
+        raise TriggerError(
+            f"namespace must be left out or be that of the ScaledObject, {namespace!r}, not {values['namespace']!r}"
+        )
     return _complete(values, tuple(sorted(inactive)))
 
 

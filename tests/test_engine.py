@@ -1,0 +1,193 @@
+"""The loop: who is tracked, what a tick does, and what one workload's trouble leaves alone."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from scaler.core.domain import Mode, Running, Signal
+from scaler.errors import NotDecidedYet, StaleLoad, TooManyWorkloads, TriggerError
+from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
+
+
+async def test_a_workload_is_tracked_decided_and_fitted_from_its_first_request() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        assert engine.asked("shop", "web", METADATA) == key
+        posted = await engine.first(key)
+        assert posted.mode is Mode.RECOVERY
+        assert [n for _, _, n in source.reads] == [11520, 720, 1]
+        async with asyncio.timeout(60):
+            while engine.counters.fits == 0:
+                await asyncio.sleep(0.05)
+        await tick(engine, clock)
+    posted = engine.board.answer(key)
+    assert posted.mode is Mode.NORMAL
+    assert posted.decisions.version[posted.row] > 0
+
+
+async def test_an_unfitted_workload_without_history_learns_reactively() -> None:
+    engine, _, clock = some_engine(lambda t_s: np.where(t_s >= clock_start, 500.0, np.nan))
+    clock_start = clock()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        posted = await engine.first(key)
+    assert posted.mode is Mode.LEARNING
+    assert posted.decisions.predicted_replicas[posted.row] == 10  # 500 / 50: the reactive rule from nothing
+
+
+async def test_a_workload_without_any_load_is_not_decided_yet() -> None:
+    engine, _, _ = some_engine(lambda t_s: np.full(len(t_s), np.nan), first_answer_s=0.01)
+    async with loop_of(engine):
+        with pytest.raises(NotDecidedYet, match=r"no load sample within 0\.01 s"):
+            await engine.first(engine.asked("shop", "web", METADATA))
+
+
+async def test_stale_load_is_held_then_fails_and_recovers_at_once() -> None:
+    engine, source, clock = some_engine(stale_s=60, failed_s=600)
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        before = (await engine.first(key)).decisions.predicted_replicas[engine.row_of(key)[1]]
+        source.broken.add("web")
+        await tick(engine, clock, 5)
+        held = engine.board.answer(key)
+        assert held.mode is Mode.HOLDING
+        assert held.decisions.predicted_replicas[held.row] >= before
+        await tick(engine, clock, 36)
+        with pytest.raises(StaleLoad, match="shop/web"):
+            engine.board.answer(key)
+        source.broken.clear()
+        await tick(engine, clock)
+        assert engine.board.answer(key).mode in {Mode.RECOVERY, Mode.NORMAL}
+
+
+async def test_samples_missed_by_the_loop_are_read_later() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        clock.now_s += 135.0
+        await tick(engine, clock)
+        fleet, row = engine.row_of(key)
+    assert source.reads[-1] == ("web", Signal.LOAD, 10)
+    stamps_s = clock() - 15.0 * np.arange(9, -1, -1)
+    np.testing.assert_allclose(fleet.ring.history(slice(row, row + 1)).fine[0, -10:], daily(stamps_s))
+
+
+async def test_one_workloads_broken_source_leaves_the_others_alone() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        keys = [engine.declare(declared(name)) for name in ("a", "b")]
+        for key in keys:
+            await engine.first(key)
+        source.broken.add("a")
+        await tick(engine, clock, 6)
+        modes = [engine.board.answer(key).mode for key in keys]
+    assert modes[0] is Mode.HOLDING
+    assert modes[1] in {Mode.RECOVERY, Mode.NORMAL}
+
+
+async def test_a_row_that_cannot_be_decided_keeps_its_answer_and_the_tile_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, _, clock = some_engine()
+    async with loop_of(engine):
+        keys = [engine.declare(declared(name)) for name in ("a", "b")]
+        for key in keys:
+            await engine.first(key)
+        fleet, poisoned = engine.row_of(keys[0])
+        decide = fleet.decide
+
+        def failing(rows: slice, seen: object) -> object:
+            if rows.start <= poisoned < rows.stop:
+                raise RuntimeError("poisoned")
+            return decide(rows, seen)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(fleet, "decide", failing)
+        await tick(engine, clock)
+        assert engine.board.answer(keys[0]).t_s == clock() - 15
+        assert engine.board.answer(keys[1]).t_s == clock()
+    assert engine.counters.decide_failures == 1
+
+
+async def test_two_triggers_of_one_scaled_object_never_mix() -> None:
+    engine, _, _ = some_engine()
+    async with loop_of(engine):
+        first = engine.asked("shop", "web", METADATA | {"query": "sum(a)"})
+        second = engine.asked("shop", "web", METADATA | {"query": "sum(b)"})
+        assert first != second
+        assert engine.row_of(first) != engine.row_of(second)
+
+
+async def test_bad_metadata_and_full_rosters_are_refused_by_name() -> None:
+    engine, _, _ = some_engine(max_workloads=3, max_workloads_per_namespace=2)
+    with pytest.raises(TriggerError, match="did you mean 'threshold'"):
+        engine.asked("shop", "web", {"treshold": "5"})
+    engine.asked("shop", "a", METADATA)
+    engine.asked("shop", "b", METADATA)
+    with pytest.raises(TooManyWorkloads, match="namespace shop"):
+        engine.asked("shop", "c", METADATA)
+    engine.asked("other", "c", METADATA)
+    with pytest.raises(TooManyWorkloads, match="3 workloads"):
+        engine.asked("third", "c", METADATA)
+
+
+async def test_a_workload_that_nobody_asks_for_is_forgotten_and_returns_with_its_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scaler.engine.CHORES_S", 0.01)
+    engine, _, clock = some_engine(forget_after_s=3600)
+    async with loop_of(engine):
+        asked, kept = engine.asked("shop", "web", METADATA), engine.declare(declared("kept"))
+        await engine.first(asked)
+        clock.now_s += 3601
+        async with asyncio.timeout(5):
+            while asked in engine.roster.entries:
+                await asyncio.sleep(0.01)
+        assert kept in engine.roster.entries
+        assert engine.board.get(asked) is None
+        again = engine.asked("shop", "web", METADATA)
+        assert (await engine.first(again)).mode is Mode.RECOVERY
+
+
+async def test_the_clusters_replicas_and_bounds_reach_the_decision() -> None:
+    engine, _, clock = some_engine(running=Running(7, 6, 2, 9, 0.1))
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        await tick(engine, clock)
+        posted = engine.board.answer(key)
+    made, row = posted.decisions, posted.row
+    assert (made.replicas[row], made.ready[row]) == (7, 6)
+    assert made.predicted_replicas[row] <= 9
+
+
+async def test_growing_past_the_first_rows_keeps_every_workload() -> None:
+    engine, _, clock = some_engine()
+    async with loop_of(engine):
+        keys = [engine.declare(declared(f"w{number}")) for number in range(70)]
+        for key in keys:
+            await engine.first(key)
+        await tick(engine, clock)
+        answers = {
+            int(engine.board.answer(key).decisions.predicted_replicas[engine.board.answer(key).row]) for key in keys
+        }
+    assert len(answers) == 1
+
+
+async def test_a_workload_gets_the_same_decisions_alone_and_among_others() -> None:
+    async def decided(names: list[str]) -> list[tuple[int, float]]:
+        engine, _, clock = some_engine()
+        async with loop_of(engine):
+            keys = [engine.declare(declared(name)) for name in names]
+            for key in keys:
+                await engine.first(key)
+            answers = []
+            for _ in range(8):
+                await tick(engine, clock)
+                posted = engine.board.answer(keys[-1])
+                answers.append((int(posted.decisions.predicted_replicas[posted.row]), posted.value))
+            return answers
+
+    assert await decided(["probe"]) == await decided([*(f"w{n}" for n in range(130)), "probe"])
