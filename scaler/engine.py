@@ -242,9 +242,9 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 key = await self._newcomers.get()
-                tasks.create_task(self._introduce(key))
+                tasks.create_task(self.introduce(key))
 
-    async def _introduce(self, key: Key) -> None:
+    async def introduce(self, key: Key) -> None:
         """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
         workload = self.roster.entries[key].workload
         fleet, row = self._rows[key]

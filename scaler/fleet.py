@@ -56,6 +56,10 @@ class Sightings:
         )
 
 
+LONGEST_STALE_S = 6 * 3600.0
+"""Longest that a lead window is drawn out for a stale row: its width is paid for by every row of the batch."""
+
+
 class Fleet:
     """Rows of workloads that share a step; a removed workload's row is reused."""
 
@@ -203,7 +207,8 @@ class Fleet:
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
         columns, models = take(self.columns, rows), take(self.models, rows)
-        stale_steps = np.rint(np.where(np.isfinite(seen.stale_s), seen.stale_s, 0.0) / self.step_s).astype(np.int64)
+        known = np.where(np.isfinite(seen.stale_s), np.minimum(seen.stale_s, LONGEST_STALE_S), 0.0)
+        stale_steps = np.rint(known / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
         said = catalog.predict(models, self.ring.history(rows), questions)

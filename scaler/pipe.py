@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from forecasting.forecast import LEVELS
-from scaler.core.domain import UNKNOWN, Decisions, Mode
+from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
 from scaler.core.trigger import parse_workload
@@ -101,7 +101,7 @@ class Pipe:
         if self.workload.inactive:
             yield f"understood, but not active in this version: {', '.join(self.workload.inactive)}"
         if self._refused:
-            yield f"{self._refused} samples were negative, infinite or no number and count as missing"
+            yield f"{self._refused} samples were negative, infinite or beyond 1e30 and count as missing"
         if self._refits:
             yield f"{self._refits} refits took {self._refit_s:.2f} s, {self._refit_s / self._refits:.2f} s each"
 
@@ -163,7 +163,7 @@ class Pipe:
             return math.nan
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ObservationError(f"{key} must be a number or null, not {json.dumps(value)[:80]}")
-        if not 0 <= value < 1e300:
+        if not 0 <= value <= LARGEST_LOAD:
             self._refused += 1
             return math.nan
         return float(value)

@@ -32,9 +32,11 @@ class _Columns:
             self._buffer[:] = np.nan
             return
         if self._end + n > self._buffer.shape[1]:
-            self._buffer[:, : self.width] = self._buffer[:, self._end - self.width : self._end].copy()
-            self._buffer[:, self.width :] = np.nan
+            kept = self._buffer[:, self._end - self.width + n : self._end].copy()
+            self._buffer[:, : self.width - n] = kept
+            self._buffer[:, self.width - n :] = np.nan
             self._end = self.width
+            return
         self._end += n
 
     @property
@@ -81,9 +83,15 @@ class LoadRing:
         new = round((end_s // self.bucket_s * self.bucket_s - self.bucket_end_s) / self.bucket_s)
         if new <= 0:
             return
+        under_way_s = self.bucket_end_s + self.bucket_s
         self._mean.append(new)
         self._maximum.append(new)
         self.bucket_end_s += new * self.bucket_s
+        # `put` sums up a bucket that ends at its tick; one whose end was passed over is summed up here.
+        k, after = round(self.bucket_s / self.step_s), round((end_s - under_way_s) / self.step_s)
+        if after > 0 and new <= self._mean.width and after + k <= self._fine.width:
+            stop = self._fine.width - after
+            self._sum_up(slice(None), self._fine.view[:, stop - k : stop].astype(np.float64), new)
 
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
         """Store the newest sample of `rows`; NaN leaves it missing. A bucket that ends here is summed up."""

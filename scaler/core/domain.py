@@ -18,6 +18,8 @@ UNKNOWN = -1
 """A replica count that nobody could tell."""
 UNBOUNDED = 100_000
 """Largest replica count ever asked for where no maximum is known; the HPA clamps at its own."""
+LARGEST_LOAD = 1e30
+"""Largest load that is taken for a measurement: buckets are kept in single precision."""
 HPA_SYNC_S = 15.0
 """How often the HPA reads its metric: kube-controller-manager's default sync period."""
 DEFAULT_TOLERANCE = 0.1

@@ -29,7 +29,7 @@ class TrustRules:
     stale_s: float = 60.0
     """… but not before this many seconds."""
     failed_s: float = 600.0
-    """Age of the newest sample at which no answer is given any more."""
+    """Age of the newest sample at which no answer is given any more, and at least twice the age that holds it."""
 
 
 def assess(
@@ -45,5 +45,5 @@ def assess(
     mode = np.where(learnt, np.where(earned >= 1.0, Mode.NORMAL, Mode.RECOVERY), Mode.LEARNING)
     stale_after = max(rules.stale_steps * seen.step_s, rules.stale_s)
     mode = np.where(seen.stale_s >= stale_after, Mode.HOLDING, mode)
-    mode = np.where(seen.stale_s >= rules.failed_s, Mode.FAILED, mode)
+    mode = np.where(seen.stale_s >= max(rules.failed_s, 2 * stale_after), Mode.FAILED, mode)
     return mode.astype(np.int64), np.where(learnt, earned, 0.0)

@@ -1,0 +1,1 @@
+"""Timings, each printed beside a calibration of the machine it ran on."""

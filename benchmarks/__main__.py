@@ -1,0 +1,22 @@
+"""`make bench`: run every bench_*.py (or those named) and print its lines.
+
+Each benchmark module has `run()`, which yields lines. Absolute targets are meant for a quiet machine with two cores;
+ratios within one run hold everywhere.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks.calibration import numpy_loop_ms
+
+
+def main(names: list[str]) -> None:
+    found = sorted(path.stem for path in Path(__file__).parent.glob("bench_*.py"))
+    for name in names or [stem.removeprefix("bench_") for stem in found]:
+        print(f"== {name}   (calibration: NumPy loop {numpy_loop_ms():.2f} ms)", flush=True)
+        for line in importlib.import_module(f"benchmarks.bench_{name}").run():
+            print(f"   {line}", flush=True)
+
+
+main(sys.argv[1:])

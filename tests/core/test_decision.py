@@ -1,0 +1,269 @@
+"""The whole decision: laws that hold for every input, and the record of a few worked out by hand."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecasting.forecast import LEVELS
+from scaler.core.decision import State, decide, initial_state
+from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads, take
+from scaler.core.trust import TrustRules
+from tests.fakes import WEDNESDAY_S, counts, some_fleet, some_forecasts, some_observations
+
+RULES = TrustRules()
+AMONG = 500
+"""Neighbours of a workload in the batch that must not matter."""
+
+
+def random_fleet(rng: np.random.Generator, n: int) -> Workloads:
+    low = rng.integers(0, 10, n)
+    high = low + rng.integers(1, 60, n)
+    own = rng.random(n) < 0.5
+    return some_fleet(
+        n,
+        threshold=np.exp(rng.normal(3, 2, n)),
+        capacity=np.exp(rng.normal(3, 2, n)),
+        queue=rng.random(n) < 0.3,
+        capacity_known=rng.random(n) < 0.8,
+        activation=np.where(rng.random(n) < 0.5, 0.0, rng.exponential(5, n)),
+        slo=np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0.9, 0.999, n)),
+        h=rng.integers(1, 30, n),
+        lead_s=rng.uniform(15, 600, n),
+        tolerance=rng.choice([0.0, 0.1, 0.3], n),
+        minimum=low,
+        maximum=high,
+        hpa_minimum=np.where(own, np.maximum(low, 1), UNKNOWN),
+        hpa_maximum=np.where(own, high, UNKNOWN),
+        latency_target_s=np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0.1, 120, n)),
+        shadow=rng.random(n) < 0.2,
+    )
+
+
+def random_sight(rng: np.random.Generator, n: int, t_s: float) -> tuple[Observations, Forecasts]:
+    missing = rng.random(n) < 0.2
+    load = np.where(rng.random(n) < 0.1, 0.0, np.exp(rng.normal(5, 3, n)))
+    replicas = np.where(rng.random(n) < 0.2, UNKNOWN, rng.integers(0, 80, n))
+    quantiles = np.sort(np.exp(rng.normal(5, 3, (n, 1)) + rng.normal(0, 0.5, (n, len(LEVELS)))), axis=1)
+    quantiles[rng.random(n) < 0.2] = np.nan
+    seen = some_observations(
+        n,
+        t_s=t_s,
+        load=np.where(missing, np.nan, load),
+        arrivals=np.where(rng.random(n) < 0.5, np.nan, load / 15),
+        stale_s=np.where(missing, rng.choice([15.0, 60.0, 900.0, np.inf], n), 0.0),
+        history_s=rng.choice([0.0, 3e4, 1e5, 1e6], n),
+        replicas=replicas,
+        ready=np.where(replicas < 0, UNKNOWN, rng.integers(0, 80, n)),
+    )
+    return seen, Forecasts(quantiles, quantiles, rng.integers(0, 2, n), rng.random(n) < 0.7)
+
+
+def lived(rng: np.random.Generator, n: int, n_ticks: int) -> tuple[Workloads, list[tuple[Observations, Forecasts]]]:
+    return random_fleet(rng, n), [random_sight(rng, n, WEDNESDAY_S + 15 * tick) for tick in range(n_ticks)]
+
+
+def decided(fleet: Workloads, sights: list[tuple[Observations, Forecasts]]) -> tuple[list[Decisions], State]:
+    state, made = initial_state(len(fleet.h), 15.0), []
+    for seen, forecasts in sights:
+        decisions, state = decide(seen, forecasts, fleet, state, RULES)
+        made.append(decisions)
+    return made, state
+
+
+def assert_same(one: object, other: object) -> None:
+    """The same bits in every column, nested ones included."""
+    for field in fields(one):  # type: ignore[arg-type]
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert a.dtype == b.dtype, field.name
+            assert a.tobytes() == b.tobytes(), field.name
+        elif hasattr(a, "__slots__"):
+            assert_same(a, b)
+        else:
+            assert a == b, field.name
+
+
+@given(st.integers(0, 2**32))
+def test_every_decision_is_finite_and_within_its_bounds(seed):
+    fleet, sights = lived(np.random.default_rng(seed), 40, 6)
+    for made in decided(fleet, sights)[0]:
+        least = np.where(made.active, np.maximum(fleet.minimum, np.minimum(1, fleet.maximum)), fleet.minimum)
+        assert (made.predicted_replicas >= least).all()
+        assert (made.predicted_replicas <= fleet.maximum).all()
+        assert np.isfinite(made.value).all()
+        assert ((made.value > 0) == made.active).all()
+        assert ((made.level >= 0.8 - 1e-12) & (made.level <= 0.999 + 1e-12)).all()
+        assert ((made.earned >= 0) & (made.earned <= 1)).all()
+        assert (made.reactive >= 0).all()
+        assert (made.reactive_alone >= 1).all()
+        confidence = made.confidence
+        assert (np.isnan(confidence) | ((confidence >= 0) & (confidence <= 1))).all()
+
+
+@given(st.integers(0, 2**32))
+def test_the_same_input_gives_the_same_bits(seed):
+    fleet, sights = lived(np.random.default_rng(seed), 30, 4)
+    for one, other in zip(*(decided(fleet, sights) for _ in range(2)), strict=True):
+        for made, again in zip(one, other, strict=True) if isinstance(one, list) else [(one, other)]:
+            assert_same(made, again)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_a_workload_alone_and_among_others_gets_the_same_decision(seed):
+    rng = np.random.default_rng(seed)
+    fleet, sights = lived(rng, AMONG + 1, 5)
+    row = int(rng.integers(AMONG + 1))
+    at = slice(row, row + 1)
+    together, state = decided(fleet, sights)
+    alone, state_alone = decided(take(fleet, at), [(take(seen, at), take(said, at)) for seen, said in sights])
+    for of_all, of_one in zip(together, alone, strict=True):
+        assert_same(take(of_all, at), of_one)
+    assert_same(take(state, at), state_alone)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_every_row_alone_gets_what_it_gets_in_the_batch(seed):
+    fleet, sights = lived(np.random.default_rng(seed), 25, 3)
+    together, _ = decided(fleet, sights)
+    for row in range(25):
+        at = slice(row, row + 1)
+        alone, _ = decided(take(fleet, at), [(take(seen, at), take(said, at)) for seen, said in sights])
+        for of_all, of_one in zip(together, alone, strict=True):
+            assert_same(take(of_all, at), of_one)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_the_order_of_the_rows_does_not_matter(seed, shuffle):
+    fleet, sights = lived(np.random.default_rng(seed), 60, 3)
+    order = np.random.default_rng(shuffle).permutation(60)
+    together, _ = decided(fleet, sights)
+    shuffled, _ = decided(take(fleet, order), [(take(seen, order), take(said, order)) for seen, said in sights])
+    for of_all, of_shuffled in zip(together, shuffled, strict=True):
+        assert_same(take(of_all, order), of_shuffled)
+
+
+def one(seen=None, forecasts=None, state=None, **columns) -> tuple[Decisions, State]:
+    return decide(
+        seen or some_observations(),
+        forecasts or some_forecasts(),
+        some_fleet(**columns),
+        state or initial_state(1, 15.0),
+        RULES,
+    )
+
+
+def test_a_trusted_forecast_above_the_load_is_served():
+    made, _ = one(forecasts=some_forecasts(peak=180.0))
+    assert (made.reactive[0], made.predictive[0], made.proposal[0], made.predicted_replicas[0]) == (10, 18, 18, 18)
+    assert (made.mode[0], made.earned[0], made.value[0]) == (Mode.NORMAL, 1.0, 18.0)
+    assert made.guarded.tolist() == [[18, 18, 18, 18]]
+
+
+def test_a_forecast_below_the_load_ends_at_the_load_floor():
+    made, _ = one(forecasts=some_forecasts(peak=50.0))
+    assert (made.predictive[0], made.proposal[0], made.predicted_replicas[0]) == (5, 5, 10)
+
+
+def test_in_shadow_the_reactive_answer_is_served_and_the_forecast_recorded():
+    made, _ = one(forecasts=some_forecasts(peak=180.0), shadow=True)
+    assert (made.predictive[0], made.predicted_replicas[0]) == (18, 10)
+
+
+def test_the_yardstick_runs_on_its_own_replicas():
+    state = initial_state(1, 15.0)
+    for _ in range(3):
+        made, state = one(seen=some_observations(load=600.0, replicas=10), state=state)
+    # The observed replicas never followed: 10 may double. Its own did: 20, 40, 60.
+    assert (made.reactive[0], made.reactive_alone[0]) == (20, 60)
+
+
+def test_with_unknown_replicas_it_goes_on_from_its_own_decisions():
+    seen = some_observations(replicas=UNKNOWN, ready=UNKNOWN)
+    made, state = one(seen=seen, forecasts=some_forecasts(peak=180.0))
+    assert (made.replicas[0], made.value[0]) == (UNKNOWN, 18.0)
+    seen = some_observations(load=900.0, replicas=UNKNOWN, ready=UNKNOWN)
+    made, _ = one(seen=seen, forecasts=some_forecasts(peak=180.0), state=state)
+    assert made.reactive[0] == 36
+
+
+@pytest.mark.parametrize(("stale_s", "mode"), [(60.0, Mode.HOLDING), (600.0, Mode.FAILED)])
+def test_a_stale_workload_holds(stale_s, mode):
+    _, state = one(forecasts=some_forecasts(peak=180.0))
+    made, _ = one(
+        seen=some_observations(load=np.nan, stale_s=stale_s), forecasts=some_forecasts(peak=50.0), state=state
+    )
+    assert (made.mode[0], made.predicted_replicas[0]) == (mode, 18)
+
+
+def quiet_for(n_ticks: int, peak: float | list[float] = 0.0, **columns) -> list[bool]:
+    state, active = initial_state(1, 15.0), []
+    for _ in range(n_ticks):
+        made, state = one(seen=some_observations(load=0.0), forecasts=some_forecasts(peak=peak), state=state, **columns)
+        active.append(bool(made.active[0]))
+    return active
+
+
+def test_it_turns_inactive_after_a_whole_lead_window_without_load():
+    assert quiet_for(6, h=4) == [True, True, True, False, False, False]
+
+
+def test_a_likely_load_keeps_it_active():
+    # P(peak > 0) ≥ 0.2 is read at the level 0.8, three fifths of the way from the median to the level 0.9.
+    assert all(quiet_for(10, peak=[0.0, 1.0, 2.0, 3.0, 4.0], h=4))
+    assert not quiet_for(10, peak=[0.0, 0.0, 2.0, 3.0, 4.0], h=4)[-1]
+
+
+def test_load_activates_at_once():
+    state = initial_state(1, 15.0)
+    for _ in range(6):
+        made, state = one(seen=some_observations(load=0.0), forecasts=some_forecasts(peak=0.0), state=state)
+    assert not made.active[0]
+    made, state = one(seen=some_observations(load=0.5), forecasts=some_forecasts(peak=0.0), state=state)
+    assert made.active[0]
+    made, _ = one(seen=some_observations(load=0.5), forecasts=some_forecasts(peak=0.0), state=state, activation=1.0)
+    assert made.active[0], "a first quiet step is not yet a quiet lead window"
+
+
+def test_missing_samples_leave_the_activity_as_it_stands():
+    state = initial_state(1, 15.0)
+    for _ in range(3):
+        made, state = one(seen=some_observations(load=0.0), forecasts=some_forecasts(peak=0.0), state=state)
+    for _ in range(20):
+        seen = some_observations(load=np.nan, stale_s=30.0)
+        made, state = one(seen=seen, forecasts=some_forecasts(peak=np.nan), state=state)
+        assert made.active[0]
+
+
+def test_an_inactive_workload_is_sent_zero_and_its_smallest_count():
+    state = initial_state(1, 15.0)
+    for _ in range(8):
+        seen = some_observations(load=0.0, replicas=1)
+        made, state = one(seen=seen, forecasts=some_forecasts(peak=0.0), state=state, minimum=0)
+    assert (made.active[0], made.value[0], made.predicted_replicas[0]) == (False, 0.0, 0)
+
+
+def test_confidence_is_the_probability_that_the_decided_replicas_suffice():
+    spread = np.array([[100.0, 150.0, 200.0, 250.0, 300.0]])
+    made, _ = one(seen=some_observations(load=100.0), forecasts=some_forecasts(peak=spread))
+    decided_load = float(made.predicted_replicas[0] * 10)
+    assert decided_load == 210.0
+    assert 0.97 < made.confidence[0] < 0.99
+
+
+def test_a_queue_is_priced_by_its_arrivals():
+    seen = some_observations(load=500.0, arrivals=80.0, replicas=10, ready=10)
+    made, state = one(seen=seen, queue=True, latency_target_s=60.0, lead_s=60.0)
+    assert state.price.load[0] == 80.0
+    # (500 + (100 − 100) · 60) / 60 = 8.33 beside arrivals of 100: 11 replicas; the floor is the reactive rule's 20.
+    assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (11, 20, 20)
+
+
+def test_counts_are_whole_numbers():
+    made, _ = one()
+    assert made.predicted_replicas.dtype == counts(1).dtype

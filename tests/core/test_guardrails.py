@@ -1,0 +1,139 @@
+"""Each limit on a proposal, their order, and who moved the number."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.core import guardrails
+from scaler.core.guardrails import GuardState, Tick, bounds, guard, held_by, initial_state, load_floor, rate
+from scaler.core.guardrails import replicas_for, stabilization
+from tests.fakes import counts, loads, some_fleet
+
+
+def tick(load=0.0, reactive=0, active=True) -> Tick:
+    return Tick(loads(load), ~np.isnan(loads(load)), counts(reactive), np.array([active]))
+
+
+def guarded(proposals, step_s=15.0, seen=None, **columns) -> list[int]:
+    """Final counts of a series of proposals."""
+    state, fleet, final = initial_state(1, step_s), some_fleet(**columns), []
+    for proposal in proposals:
+        n, _, state = guard(counts(proposal), seen or tick(), state, fleet)
+        final.append(int(n[0]))
+    return final
+
+
+def test_the_order_is_the_policy():
+    assert guardrails.NAMES == ("stabilization", "rate", "load_floor", "bounds")
+
+
+def test_a_scale_down_waits_until_the_whole_window_agrees():
+    # 60 s at 15 s: the proposal and the three before it.
+    assert guarded([20, 10, 10, 10, 10, 10]) == [20, 20, 20, 20, 10, 10]
+
+
+def test_inside_the_window_it_falls_to_the_largest_proposal():
+    assert guarded([20, 15, 12, 13, 12, 12, 12, 12]) == [20, 20, 20, 20, 15, 13, 13, 12]
+
+
+def test_a_scale_up_waits_for_nothing():
+    assert guarded([10, 30]) == [10, 30]
+
+
+def test_growth_per_minute_is_fourfold_or_twenty():
+    assert guarded([3, 90]) == [3, 23]
+    assert guarded([20, 90]) == [20, 80]
+    assert guarded([3, 90, 90, 90, 90, 90]) == [3, 23, 23, 23, 23, 92 - 2]
+
+
+def test_shrinkage_per_minute_is_by_half_or_by_four():
+    fleet, state = some_fleet(), initial_state(1, 15.0)
+    state = GuardState(state.proposals, np.array([[30, 30, 40, 30]]))
+    assert rate(counts(1), tick(), state, fleet)[0] == 20
+    state = GuardState(state.proposals, np.array([[5, 6, 5, 5]]))
+    assert rate(counts(0), tick(), state, fleet)[0] == 2
+
+
+def test_the_first_decision_has_no_rate():
+    assert guarded([90]) == [90]
+    assert guarded([0]) == [1]
+
+
+def test_never_below_what_the_load_needs_now():
+    assert load_floor(counts(3), tick(load=100.0), initial_state(1, 15.0), some_fleet(capacity=10.0))[0] == 10
+    assert load_floor(counts(3), tick(load=100.1), initial_state(1, 15.0), some_fleet(capacity=10.0))[0] == 11
+    assert load_floor(counts(12), tick(load=100.0), initial_state(1, 15.0), some_fleet(capacity=10.0))[0] == 12
+
+
+def test_a_missing_sample_is_not_zero_load_and_raises_nothing():
+    assert load_floor(counts(3), tick(load=np.nan), initial_state(1, 15.0), some_fleet())[0] == 3
+
+
+def test_the_floor_of_a_queue_is_the_reactive_rule():
+    seen = tick(load=1000.0, reactive=7)
+    assert load_floor(counts(3), seen, initial_state(1, 15.0), some_fleet(queue=True))[0] == 7
+    assert load_floor(counts(9), seen, initial_state(1, 15.0), some_fleet(queue=True))[0] == 9
+
+
+def test_the_load_floor_wins_over_the_rate():
+    assert guarded([3, 3], seen=tick(load=900.0)) == [90, 90]
+
+
+def test_the_bounds_win_over_all():
+    assert guarded([3], seen=tick(load=900.0), maximum=50) == [50]
+    assert guarded([3], minimum=5) == [5]
+
+
+def test_at_least_one_replica_while_active_and_the_smallest_count_when_not():
+    state, fleet = initial_state(1, 15.0), some_fleet(minimum=0)
+    assert bounds(counts(0), tick(), state, fleet)[0] == 1
+    assert bounds(counts(8), tick(active=False), state, fleet)[0] == 0
+    assert bounds(counts(8), tick(active=False), state, some_fleet(minimum=2))[0] == 2
+
+
+def test_the_number_after_each_guardrail_is_kept_and_names_who_moved_it():
+    state, fleet = initial_state(1, 15.0), some_fleet(maximum=40)
+    _, after, state = guard(counts(30), tick(), state, fleet)
+    assert after.tolist() == [[30, 30, 30, 30]]
+    assert held_by(30, after[0]) == []
+    _, after, state = guard(counts(5), tick(), state, fleet)
+    assert after.tolist() == [[30, 30, 30, 30]]
+    assert held_by(5, after[0]) == ["stabilization"]
+    _, after, state = guard(counts(300), tick(load=350.0), state, fleet)
+    assert after.tolist() == [[300, 120, 120, 40]]
+    assert held_by(300, after[0]) == ["rate", "bounds"]
+    _, after, state = guard(counts(1), tick(load=2000.0), initial_state(1, 15.0), fleet)
+    assert held_by(1, after[0]) == ["load_floor", "bounds"]
+
+
+def test_a_window_of_one_step_still_remembers_one_proposal():
+    assert guarded([20, 10, 10], step_s=300.0) == [20, 20, 10]
+
+
+@pytest.mark.parametrize(
+    ("load", "capacity", "n"),
+    [
+        (0.0, 10.0, 0),
+        (100.0, 10.0, 10),
+        (100.0000000001, 10.0, 10),  # what floating point adds is no replica
+        (100.001, 10.0, 11),
+        (np.nan, 10.0, 0),
+        (-5.0, 10.0, 0),
+        (1e30, 0.001, 1_000_000_000),
+    ],
+)
+def test_replicas_for_a_load(load, capacity, n):
+    assert replicas_for(loads(load), loads(capacity))[0] == n
+
+
+@given(
+    proposals=st.lists(st.integers(0, 10**9), min_size=1, max_size=30),
+    load=st.one_of(st.just(float("nan")), st.floats(0, 1e30)),
+    low=st.integers(0, 20),
+    span=st.integers(0, 200),
+)
+def test_whatever_is_proposed_ends_within_the_bounds(proposals, load, low, span):
+    high = max(low + span, 1)
+    final = guarded(proposals, seen=tick(load=load), minimum=low, maximum=high)
+    assert all(max(low, 1) <= n <= high for n in final)

@@ -1,0 +1,125 @@
+"""What each rule wants, and what a mode serves of both."""
+
+import numpy as np
+import pytest
+
+from scaler.core import hpa
+from scaler.core.domain import UNKNOWN, Mode
+from scaler.core.policies import clearing_rate, predictive_need, reactive, reactive_rules, serve
+from tests.fakes import counts, loads, some_fleet, some_observations
+
+SURE = np.full((1, 5), 200.0)
+
+
+def need(peak=SURE, level=0.97, clearing=0.0, **columns) -> int:
+    return int(predictive_need(peak, loads(level), loads(clearing), some_fleet(**columns))[0])
+
+
+def served(mode, earned, r, p, last=UNKNOWN) -> int:
+    return int(serve(counts(mode), loads(earned), counts(r), counts(p), counts(last))[0])
+
+
+def test_the_forecast_wants_its_level_over_the_capacity():
+    assert need() == 20
+    assert need(capacity=11.0) == 19  # 18.2
+    spread = np.array([[95.0, 145.0, 195.0, 245.0, 295.0]])
+    assert need(spread, 0.97) == 20
+    assert need(spread, 0.99) == 25
+    assert need(spread, 0.5) == 10
+
+
+def test_without_a_forecast_nothing_is_wanted():
+    assert need(np.full((1, 5), np.nan)) == UNKNOWN
+
+
+def test_a_queue_without_a_stated_capacity_is_reactive_only():
+    assert need(queue=True, capacity_known=False) == UNKNOWN
+
+
+def test_a_backlog_is_cleared_beside_the_arrivals():
+    assert need(clearing=55.0) == 26  # 255 / 10
+
+
+def test_the_clearing_rate_is_the_backlog_expected_when_ready_over_the_latency_target():
+    # 600 waiting; in 60 s 200/s come and 10 · 10/s are cleared: 6,600 in 30 s.
+    seen = some_observations(load=600.0, ready=10)
+    fleet = some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0)
+    assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(220.0)
+
+
+def test_a_backlog_that_will_be_gone_needs_no_clearing():
+    seen = some_observations(load=600.0, ready=40)
+    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0))[0] == 0.0
+
+
+def test_without_a_latency_target_the_backlog_may_take_one_lead():
+    seen = some_observations(load=600.0, ready=20)
+    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0))[0] == pytest.approx(10.0)
+
+
+def test_a_rate_has_no_backlog():
+    assert clearing_rate(SURE, some_observations(load=1e6), some_fleet())[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "earned", "r", "p", "served_replicas"),
+    [
+        (Mode.LEARNING, 0.0, 10, 30, 10),
+        (Mode.RECOVERY, 0.0, 10, 30, 30),  # above r at once
+        (Mode.RECOVERY, 0.0, 10, 4, 10),  # below r nothing was earned yet
+        (Mode.RECOVERY, 0.5, 10, 4, 7),
+        (Mode.RECOVERY, 0.5, 10, 5, 8),  # half of five, cut off towards more replicas
+        (Mode.RECOVERY, 0.25, 10, 4, 9),
+        (Mode.NORMAL, 1.0, 10, 4, 4),
+        (Mode.NORMAL, 1.0, 10, 30, 30),
+        (Mode.NORMAL, 1.0, 10, UNKNOWN, 10),
+    ],
+)
+def test_what_a_mode_serves(mode, earned, r, p, served_replicas):
+    assert served(mode, earned, r, p) == served_replicas
+
+
+@pytest.mark.parametrize("mode", [Mode.HOLDING, Mode.FAILED])
+def test_a_stale_workload_keeps_its_last_count_or_follows_the_continued_forecast(mode):
+    assert served(mode, 1.0, 3, 8, last=12) == 12
+    assert served(mode, 1.0, 3, 20, last=12) == 20
+    assert served(mode, 1.0, 3, UNKNOWN, last=12) == 12
+
+
+def test_a_workload_that_is_stale_from_the_start_is_served_the_rule():
+    assert served(Mode.HOLDING, 0.0, 3, UNKNOWN) == 3
+
+
+def ruled(load, replicas, n_steps=1, step_s=15.0, **columns) -> list[int]:
+    rules, state = reactive_rules(some_fleet(**columns)), hpa.initial_state((1, 1), min(step_s, 15.0))
+    n, trace = counts(replicas)[:, None], []
+    for _ in range(n_steps):
+        n, state = reactive(loads(load), n, rules, state, step_s)
+        trace.append(int(n[0, 0]))
+    return trace
+
+
+def test_the_reactive_rule_is_the_hpa_on_the_load_itself():
+    assert ruled(400.0, 30, threshold=10.0) == [40]
+    assert ruled(320.0, 30, threshold=10.0) == [30]  # inside the dead band
+    assert ruled(100.0, 30, n_steps=21, threshold=10.0) == [30] * 20 + [10]
+
+
+def test_a_wide_step_holds_several_syncs():
+    assert ruled(1000.0, 1, step_s=15.0) == [5]
+    assert ruled(1000.0, 1, step_s=30.0) == [10]
+    assert ruled(1000.0, 1, step_s=60.0) == [40]
+
+
+def test_from_zero_it_starts_at_one_as_keda_would():
+    assert ruled(1000.0, 0) == [5]
+
+
+def test_several_counts_of_one_workload_follow_the_same_rule():
+    rules = reactive_rules(some_fleet())
+    both, _ = reactive(loads(400.0), np.array([[30, 10]]), rules, hpa.initial_state((1, 2)), 15.0)
+    assert both.tolist() == [[40, 20]]
+
+
+def test_a_missing_sample_changes_nothing():
+    assert ruled(np.nan, 30) == [30]

@@ -1,0 +1,113 @@
+"""The price of a short replica: what moves it, how far, and what must not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scaler.core import price
+from tests.fakes import counts, loads, some_fleet
+
+ALWAYS = np.array([True])
+START = math.log(0.97 / 0.03)
+
+
+def fed(n_steps, load=100.0, proposal=10, alone=10, learning=True, state=None, **columns) -> price.PriceState:
+    """State after n steps of one load and one proposal; capacity 10, lead window 2."""
+    fleet = some_fleet(**{"h": 2, **columns})
+    state = state or price.initial_state(1, 15.0)
+    for _ in range(n_steps):
+        state = price.step(
+            state, loads(load), counts(proposal), counts(alone), fleet, np.array([learning], dtype=np.bool_)
+        )
+    return state
+
+
+def test_it_starts_at_the_level_097():
+    state = price.initial_state(1, 15.0)
+    assert price.level_of(price.price_of(state))[0] == pytest.approx(0.97)
+    assert price.price_of(state)[0] == pytest.approx(32.333, abs=1e-3)
+
+
+def test_a_short_share_of_one_half_moves_it_by_what_is_worked_out_by_hand():
+    # First step: nothing was asked for yet, so nothing counts as short. Second: 5 replicas bear 50 of 100.
+    # Share 100 / 200; target 0 + 0.4 points; 0.4 · (0.5 − 0.004).
+    state = fed(2, proposal=5)
+    assert state.log_price[0] - START == pytest.approx(0.4 * (0.5 - 0.004))
+    assert (state.load[0], state.short[0], state.seen[0]) == (0.0, 0.0, 0)
+
+
+def test_it_falls_slowly_without_shortage():
+    assert fed(2).log_price[0] - START == pytest.approx(-0.4 * 0.004)
+    assert fed(20).log_price[0] - START == pytest.approx(-10 * 0.4 * 0.004)
+
+
+def test_it_moves_only_at_the_end_of_a_lead_window():
+    assert fed(1, proposal=0).log_price[0] == START
+    assert fed(3, proposal=5).log_price[0] == fed(2, proposal=5).log_price[0]
+
+
+def test_a_replica_serves_only_if_each_proposal_of_the_lead_window_asked_for_it():
+    state, fleet, short = price.initial_state(1, 15.0), some_fleet(h=3), []
+    for proposal in [10, 10, 5, 10, 10, 10, 10]:
+        before = float(state.reactive_load[0])
+        state = price.step(state, loads(100.0), counts(proposal), counts(10), fleet, ALWAYS)
+        short.append(float(state.short[0]))
+        assert state.reactive_load[0] > before * 0.99
+    # The 5 of the third step limits the fourth to sixth; each window of three is closed and starts at 0.
+    assert short == [0.0, 0.0, 0.0, 100.0, 200.0, 0.0, 0.0]
+
+
+def test_the_reactive_rules_own_shortage_widens_the_target():
+    state = fed(40, alone=9)
+    assert price.target_shortage(state, some_fleet())[0] == pytest.approx(0.01)
+    assert price.target_shortage(fed(40, alone=10), some_fleet())[0] == pytest.approx(0.004)
+
+
+def test_a_stated_slo_is_used_as_it_is():
+    assert price.target_shortage(fed(40, alone=9), some_fleet(slo=0.95))[0] == pytest.approx(0.05)
+    assert fed(2, slo=0.95).log_price[0] - START == pytest.approx(-0.4 * 0.05)
+
+
+def test_it_stays_between_the_levels_08_and_0999():
+    dear, cheap = fed(400, proposal=0), fed(4000, slo=0.5)
+    assert price.level_of(price.price_of(dear))[0] == pytest.approx(0.999)
+    assert price.level_of(price.price_of(cheap))[0] == pytest.approx(0.8)
+
+
+def test_without_a_forecast_or_a_sample_it_is_frozen():
+    state = fed(3, proposal=5)
+    for frozen in (
+        fed(50, proposal=-1, learning=False, state=state),
+        fed(50, load=np.nan, learning=False, state=state),
+    ):
+        for name in price.PriceState.__slots__:
+            assert np.array_equal(getattr(frozen, name), getattr(state, name)), name
+
+
+def test_no_load_is_no_evidence():
+    assert fed(50, load=0.0, proposal=0).log_price[0] == START
+
+
+def test_rows_do_not_see_each_other():
+    fleet = some_fleet(3, h=np.array([1, 2, 5]))
+    state = price.initial_state(3, 15.0)
+    for _ in range(10):
+        state = price.step(state, np.full(3, 100.0), counts(5, 9, 12), counts(9, 9, 9), fleet, np.full(3, True))
+    for row, (h, proposal) in enumerate([(1, 5), (2, 9), (5, 12)]):
+        alone = fed(10, proposal=proposal, alone=9, h=h)
+        assert alone.log_price[0] == state.log_price[row]
+
+
+def test_what_a_replay_learnt_is_adopted_and_the_window_under_way_goes_on():
+    live, learnt = fed(3, proposal=5), fed(100, proposal=5)
+    after = price.adopted(live, learnt)
+    assert after.log_price[0] == learnt.log_price[0]
+    assert after.reactive_load[0] == learnt.reactive_load[0]
+    assert (after.seen[0], after.load[0]) == (live.seen[0], live.load[0])
+    assert np.array_equal(after.proposals, live.proposals)
+
+
+def test_a_lead_window_longer_than_the_memory_ends_with_the_memory():
+    state = fed(60, proposal=5, h=500, state=price.initial_state(1, 60.0))
+    assert state.log_price[0] > START
