@@ -1,6 +1,7 @@
 """The ScaledObject examples: valid, understood by Foresail, and safe to copy."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ def test_certificates_come_by_an_authentication_that_exists() -> None:
 def test_the_move_from_keda_s_prometheus_trigger_is_two_lines() -> None:
     before, after = ((EXAMPLES / name).read_text().splitlines() for name in ("before.yaml", "after.yaml"))
     changed = [line for line in difflib.unified_diff(before, after, n=0, lineterm="") if line[0] in "+-"][2:]
+    told = (MANIFESTS.parent / "docs/how-to/migrate-from-prometheus-trigger.md").read_text().splitlines()
+    assert [line for line in told if re.match(r"[-+] {4}", line)] == changed
     assert changed == [
         "-    - type: prometheus",
         "+    - type: external",

@@ -4,6 +4,8 @@ import ast
 import functools
 import importlib
 import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +58,19 @@ def test_keda_objects_of_the_overlays_are_valid() -> None:
     assert found
     for item in found:
         check(item)
+
+
+def test_the_folder_that_install_md_shows_builds_valid_objects(tmp_path: Path) -> None:
+    told = (ROOT / "docs/how-to/install.md").read_text()
+    for block in re.findall(r"```yaml\n(# (\S+)\n.*?)```", told, re.DOTALL):
+        text = re.sub(r"https://\S+//manifests/base\?ref=\S+", os.path.relpath(MANIFESTS / "base", tmp_path), block[0])
+        (tmp_path / block[1]).write_text(text)
+    objects = build(str(tmp_path))
+    for item in objects:
+        check(item)
+    assert not of_kind(objects, "ServiceMonitor")
+    assert "search" in named(objects, "ConfigMap", "foresail")["data"]["foresail.yaml"]
+    assert "keda-system" in str(named(objects, "NetworkPolicy", "foresail"))
 
 
 def test_yaml_passes_yamllint() -> None:
