@@ -24,6 +24,8 @@ check: $(VENV)/.dev lint types contracts  ## format, lint, types, import contrac
 lint: $(VENV)/.dev   ## format and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/yamllint --strict .
+	$(BIN)/hadolint Dockerfile
 
 types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy
