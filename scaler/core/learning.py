@@ -58,8 +58,7 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
     models = _fitted(history, fleet, cutoff_s)
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
     before = _fitted(history, fleet, cutoff_s - span_s)
-    n_buckets = round((history.bucket_end_s - float(cutoff_s.min()) + span_s) / history.bucket_s)
-    return Learnt(models, _replayed(history, (before, models), cutoff_s, fleet, n_buckets))
+    return Learnt(models, _replayed(history, (before, models), cutoff_s, fleet, cutoff_s - span_s))
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:
@@ -83,10 +82,11 @@ def stacked(parts: Sequence[Columns]) -> Columns:
 
 
 def _replayed(
-    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, n_buckets: int
+    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, begin_s: FloatArray
 ) -> price.PriceState:
-    """Price after the last `n_buckets` buckets. One step of the rules per bucket."""
+    """Price after all buckets that ended since `begin_s`, (B,). One step of the rules per bucket."""
     bucket_s = history.bucket_s
+    n_buckets = round((history.bucket_end_s - float(begin_s.min())) / bucket_s)
     coarse = replace(fleet, h=lead_buckets(history, fleet.h))
     peaks = _forecast_all(history, models, cutoff_s, fleet, n_buckets)
     state, rules = price.initial_state(len(fleet.h), bucket_s), reactive_rules(fleet)
@@ -98,6 +98,9 @@ def _replayed(
             np.arange(len(fleet.h)),
             np.full(len(fleet.h), history.mean.shape[1] - n_buckets + bucket),
         )
+        # A row whose replay begins later than that of a row beside it has seen nothing yet.
+        begun = history.bucket_end_s - (n_buckets - 1 - bucket) * bucket_s > begin_s
+        load = np.where(begun, load, np.nan)
         alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
         level = price.level_of(price.price_of(state))
         wanted = predictive_need(peaks[:, bucket], level, no_backlog, coarse)
