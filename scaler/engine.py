@@ -22,7 +22,7 @@ from forecasting.forecast import FloatArray
 from scaler.board import Board, Posted
 from scaler.core.domain import Kind, Running, Signal, Workload
 from scaler.core.learning import Learnt, learn
-from scaler.errors import FitFailed, ForesailError, SourceError
+from scaler.errors import FitFailed, SourceError
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet, Sightings
 from scaler.ring import BUCKETS_S, FINE_S
@@ -330,7 +330,19 @@ class Engine:
             del self._to_fit[key]
         return chosen
 
+    async def _fit_failed(self, worker: FitWorker, keys: list[Key], error: FitFailed) -> None:
+        """Fit the workloads of a failed lesson one by one, so that only the one at fault goes without."""
+        if len(keys) > 1:
+            for key in keys:
+                await self._teach(worker, [key])
+            return
+        self.counters.fit_failures += 1
+        log.warning("fit failed; the models in use stay", workload=str(keys[0]), error=str(error))
+
     async def _teach(self, worker: FitWorker, keys: list[Key]) -> None:
+        keys = [key for key in keys if key in self._rows]
+        if not keys:
+            return
         fleet = self._rows[keys[0]][0]
         due = {key: fleet.due_cutoff_s(self._rows[key][1], fleet.ring.end_s) for key in keys}
         due = {key: cutoff_s for key, cutoff_s in due.items() if math.isfinite(cutoff_s)}
@@ -341,9 +353,8 @@ class Engine:
         started = time.perf_counter()
         try:
             learnt: Learnt = await worker.run(learn, history, columns, np.array(list(due.values())))
-        except (FitFailed, ForesailError) as error:
-            self.counters.fit_failures += 1
-            log.warning("fit failed; the models in use stay", workloads=[str(key) for key in due], error=str(error))
+        except FitFailed as error:
+            await self._fit_failed(worker, list(due), error)
             return
         self.counters.fits += len(due)
         self.counters.fit_s = time.perf_counter() - started

@@ -40,7 +40,7 @@ class Service:
             )
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
             return json.load(answer)
 
     def until_forecasting(self) -> dict[str, Any]:
