@@ -1,9 +1,8 @@
 """Load as evenly spaced samples, and the questions asked of it.
 
-A sample stamped t is the mean over (t − spacing, t]. A missing sample is NaN and never zero;
-no sample is negative. All workloads of one
-`History` share a time axis; rows are C-contiguous and reductions run along them, so that a row's result does not
-depend on its neighbours.
+A sample stamped t is the mean over (t − spacing, t]. A missing sample is NaN and never zero; no sample is negative.
+All workloads of one `History` share a time axis; rows are C-contiguous and reductions run along them, so that a row's
+result does not depend on its neighbours.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from scaler.cli import main
 from scaler.core.guardrails import NAMES
 from scaler.core.trigger import INACTIVE_KEYS, KEDA_KEYS, KEYS, REFUSED_KEYS
-from scaler.engine import Engine
 from scaler.settings import Settings
 from scaler.telemetry import EngineCollector
 from scaler.web import application
@@ -46,7 +45,7 @@ async def test_every_exported_metric_is_documented_and_none_beside() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    engine: Engine = some_engine()[0]
+    engine, _, _ = some_engine()
     routes = {
         f"{route.method} {route.resource.canonical}"
         for route in application(engine, CollectorRegistry()).router.routes()
