@@ -74,6 +74,6 @@ def run() -> Iterator[str]:
                 if title == "first start" or attempt:
                     results.append(result)
         yield (
-            f"{title}: all six demo workloads on forecasts {statistics.median(r[0] for r in results):.1f} s after process "
-            f"start (target ≤ 10); {sum(r[1] for r in results)} calls from 2 s on, {sum(r[2] for r in results)} failed"
+            f"{title}: all six demo workloads on forecasts {statistics.median(r[0] for r in results):.1f} s after "
+            f"process start (target ≤ 10); {sum(r[1] for r in results)} calls from 2 s on, {sum(r[2] for r in results)} failed"
         )

@@ -12,7 +12,7 @@ from scaler import __version__
 from scaler.errors import ForesailError
 from scaler.settings import Settings, load_settings
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FORESAIL"}
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 @click.group(context_settings=CONTEXT)
