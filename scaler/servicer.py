@@ -5,6 +5,7 @@ ScaledObject. What is wrong with the metadata is said by GetMetrics and IsActive
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -61,8 +62,10 @@ class ExternalScaler(ExternalScalerServicer):
     async def GetMetricSpec(  # noqa: N802 - KEDA's name
         self, request: pb.ScaledObjectRef, context: Context
     ) -> pb.GetMetricSpecResponse:
-        """Name and target, always the same."""
-        del request, context
+        """Name and target, always the same; a workload is tracked from its first call, so its history is read now."""
+        del context
+        with contextlib.suppress(ForesailError):
+            self._engine.asked(request.namespace, request.name, request.scalerMetadata)
         return SPEC
 
     async def GetMetrics(self, request: pb.GetMetricsRequest, context: Context) -> pb.GetMetricsResponse:  # noqa: N802
