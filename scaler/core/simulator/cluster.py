@@ -58,7 +58,7 @@ class Setup:
     initial: IntArray
     """Ready replicas at the start, (B,)."""
     rules: hpa.HpaRules
-    keda: keda.KedaRules | None = None
+    keda_rules: keda.KedaRules | None = None
     """None: never below one replica."""
 
 
@@ -162,13 +162,13 @@ class Cluster:
         wanted, self._rule_state = hpa.step(
             answer.value, self.pods.replicas, self._setup.rules, self._rule_state, self.world.step_s
         )
-        if self._setup.keda is not None:
+        if self._setup.keda_rules is not None:
             wanted, self._keda_state = keda.step(
                 wanted,
                 answer.active,
                 ~np.isnan(answer.value),
                 float(self.world.load.t_s[step]),
-                self._setup.keda,
+                self._setup.keda_rules,
                 self._keda_state,
             )
         self.pods.scale(wanted, step)
