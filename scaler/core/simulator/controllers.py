@@ -11,7 +11,7 @@ import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
 from scaler.core import dead_band, decision, hpa
-from scaler.core.domain import UNBOUNDED, Forecasts, Mode, Observations, Workloads, take
+from scaler.core.domain import Forecasts, Mode, Observations, Workloads, take
 from scaler.core.simulator.cluster import Answer, Controller, Seen
 from scaler.core.trust import TrustRules
 
@@ -21,23 +21,24 @@ SHIPPED_DOWN = (0, 100.0, 15.0, 0.0)
 """The same of scaleDown: the decision is stabilized already."""
 
 
-def trigger_rules(target: FloatArray, window_s: FloatArray, tolerance: float, maximum: int = UNBOUNDED) -> hpa.HpaRules:
+Limits = tuple[float, int, int]
+"""Tolerance, minimum and maximum of an HPA."""
+Behavior = tuple[int, float, float, float]
+"""pods, percent, period and window of one direction."""
+
+
+def trigger_rules(target: FloatArray, window_s: FloatArray, limits: Limits) -> hpa.HpaRules:
     """HPAs with a `behavior` that states nothing but scaleDown.stabilizationWindowSeconds, (B,)."""
-    return _rules(target, hpa.DEFAULT_UP, hpa.DEFAULT_DOWN, window_s, (tolerance, 1, maximum))
+    down = replace(_policy(len(target), hpa.DEFAULT_DOWN), window_s=window_s)
+    return _rules(target, _policy(len(target), hpa.DEFAULT_UP), down, limits)
 
 
-def shipped_rules(n: int, tolerance: float, minimum: int = 1, maximum: int = UNBOUNDED) -> hpa.HpaRules:
+def shipped_rules(n: int, limits: Limits) -> hpa.HpaRules:
     """HPAs as our manifests configure them: a target of 1 and no brakes of their own, (n,)."""
-    return _rules(np.ones(n), SHIPPED_UP, SHIPPED_DOWN, np.zeros(n), (tolerance, minimum, maximum))
+    return _rules(np.ones(n), _policy(n, SHIPPED_UP), _policy(n, SHIPPED_DOWN), limits)
 
 
-def _rules(
-    target: FloatArray,
-    up: tuple[int, float, float, float],
-    down: tuple[int, float, float, float],
-    window_s: FloatArray,
-    limits: tuple[float, int, int],
-) -> hpa.HpaRules:
+def _rules(target: FloatArray, up: hpa.ScalingPolicy, down: hpa.ScalingPolicy, limits: Limits) -> hpa.HpaRules:
     n = len(target)
     tolerance, minimum, maximum = limits
     return hpa.HpaRules(
@@ -46,13 +47,13 @@ def _rules(
         tolerance_down=np.full(n, tolerance),
         minimum=np.full(n, max(minimum, 1)),
         maximum=np.full(n, maximum),
-        up=_policy(n, up),
-        down=replace(_policy(n, down), window_s=window_s),
+        up=up,
+        down=down,
         with_behavior=np.ones(n, np.bool_),
     )
 
 
-def _policy(n: int, numbers: tuple[int, float, float, float]) -> hpa.ScalingPolicy:
+def _policy(n: int, numbers: Behavior) -> hpa.ScalingPolicy:
     pods, percent, period_s, window_s = numbers
     return hpa.ScalingPolicy(np.full(n, pods), np.full(n, percent), np.full(n, period_s), np.full(n, window_s))
 
@@ -208,4 +209,23 @@ class Together:
         answers = [controller.answer(take(seen, rows)) for controller, rows in self._parts]
         return Answer(
             np.concatenate([answer.value for answer in answers]), np.concatenate([answer.active for answer in answers])
+        )
+
+
+class WithNet:
+    """A second trigger on CPU utilisation beside another controller: the HPA takes the larger proposal.
+
+    GetResourceReplicas: ceil(ready · utilisation / target) where the ratio leaves the tolerance.
+    """
+
+    def __init__(self, inner: Controller, utilisation: float, rules: hpa.HpaRules) -> None:
+        self._inner, self._utilisation, self._rules = inner, utilisation, rules
+
+    def answer(self, seen: Seen) -> Answer:
+        """Report what makes the HPA propose the larger of both."""
+        answer = self._inner.answer(seen)
+        ratio = seen.feedback[:, 0] / self._utilisation
+        wanted = np.ceil(seen.ready * ratio - 1e-9) * self._rules.target
+        return Answer(
+            np.where(ratio > 1.0 + self._rules.tolerance_up, np.fmax(answer.value, wanted), answer.value), answer.active
         )
