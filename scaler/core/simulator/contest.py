@@ -44,8 +44,8 @@ TRIGGERS: FloatArray = np.geomspace(0.2, 1.3, 41)
 TRIGGER_WINDOW_S = 60.0
 PRICES: FloatArray = np.geomspace(1.0, 3e4, 28)
 """Prices of a short replica: levels from 0.5 to 0.99997."""
-FORESIGHT: FloatArray = np.linspace(0.9, 1.5, 31)
-"""Utilisations at which the clairvoyant plans; above 1 it accepts shortage."""
+FORESIGHT: FloatArray = 1.0 + np.geomspace(0.0005, 0.5, 31)
+"""Utilisations at which the clairvoyant plans: next to 1 it leaves nothing short, above it accepts some."""
 SEASONS_S = (7 * 86_400.0, 86_400.0)
 """A week, and where that is unknown a day."""
 MIMIR_S = 1800.0
