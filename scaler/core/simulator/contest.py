@@ -1,7 +1,7 @@
 """The contest: every controller over every setting of its knob, on the same load.
 
-Three heats that know nothing of each other, so that they may run in processes of their own: triggers on the test part,
-the HPA on the training part, and everything that needs forecasts.
+Four heats that know nothing of each other, so that they may run in processes of their own: triggers on the test part,
+the HPA on the training part, everything that needs forecasts, and what faster pods would change.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,8 +50,10 @@ SEASONS_S = (7 * 86_400.0, 86_400.0)
 """A week, and where that is unknown a day."""
 MIMIR_S = 1800.0
 """Window of the seasonal maximum (grafana/mimir#7775)."""
-LIMIT_PCT = 1.0
-"""Short share that a setting must keep to be shown by itself."""
+SHIPPED, BLIND = -2, -1
+"""Our last two clusters: with the price that the feedback finds, and the same without a stated capacity."""
+SOONER = 0.5
+"""Lead time of the clusters that ask what faster pods would change, as a share of the stated one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class Outcome:
     sums: Tally
     """(N, K)"""
     shown: int
-    """Setting that is shown by itself: the cheapest that stays below the limit, else the one with the least short."""
+    """Setting that is drawn: the cheapest that stays below the limit, else the one with the least short; of ours the
+    one that ships."""
     ready: Record
     """Ready replicas of the setting shown, (T,)."""
     billed: Record
@@ -113,7 +116,7 @@ class Heat:
 def steps_of(scene: Scene) -> int:
     """Steps that all heats report to `progress`."""
     test, training = (part.last - part.first for part in (scene.test, scene.training))
-    return 3 * test + training
+    return 4 * test + training
 
 
 def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
@@ -154,24 +157,30 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
             AtLeast(foreseen.peak[:, 0]),
             _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
         ),
-        Entry(
-            "clairvoyant",
-            "utilisation it plans for",
-            FORESIGHT,
-            Clairvoyant(peak, FORESIGHT, scene.columns(len(FORESIGHT))),
-            _shipped(scene, len(FORESIGHT)),
-        ),
+        _clairvoyant(scene, peak),
     ]
     outcomes = _compete(scene, part, entries, progress, latency=True)
     return Heat(outcomes, _prophecy(scene, foreseen, peak, served))
+
+
+def sooner(scene: Scene, progress: Progress | None = None) -> Heat:
+    """The HPA and the clairvoyant with faster pods, on the test part."""
+    workload = scene.question.workload
+    faster = replace(scene.question, workload=replace(workload, lead_s=SOONER * workload.lead_s))
+    then = Scene.of(faster)
+    peak = peak_ahead(cut(then.load, then.test).value, int(then.fleet.h[0]))
+    entries = [*_hpa_entries(then, THRESHOLDS[::2]), _clairvoyant(then, peak)]
+    return Heat(_compete(then, then.test, entries, progress, latency=False))
 
 
 HEATS: dict[str, Callable[[Scene, Progress | None], Heat]] = {
     "forecasts": forecasts,
     "triggers": triggers,
     "calibration": calibration,
+    "sooner": sooner,
 }
 """By name, the longest first."""
+OURS, LIMIT = "foresail", "clairvoyant"
 TARGET = "target as a share of capacity"
 
 
@@ -186,13 +195,19 @@ def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ou
     price = learnt_price(past, float(scene.load.t_s[scene.test.first]), scene.fleet, scene.question.workload.fingerprint)
     state = replace(decision.initial_state(n, scene.step_s), price=stacked([price] * n))
     served = Ours(foreseen, fleet, state, prices, scene.step_s)
-    first = Entry("foresail", "price of a short replica", prices, served, _shipped(scene, n))
+    first = Entry(OURS, "price of a short replica", prices, served, _shipped(scene, n))
     return [first], served
 
 
-def _hpa_entries(scene: Scene) -> list[Entry]:
+def _clairvoyant(scene: Scene, peak: FloatArray) -> Entry:
+    n = len(FORESIGHT)
+    knows = Clairvoyant(peak, FORESIGHT, scene.columns(n))
+    return Entry(LIMIT, "utilisation it plans for", FORESIGHT, knows, _shipped(scene, n))
+
+
+def _hpa_entries(scene: Scene, shares: FloatArray = THRESHOLDS) -> list[Entry]:
     return [
-        Entry(f"hpa_window_{window_s:g}", TARGET, THRESHOLDS, Reactive(), _rules(scene, THRESHOLDS, window_s))
+        Entry(f"hpa_window_{window_s:g}", TARGET, shares, Reactive(), _rules(scene, shares, window_s))
         for window_s in WINDOWS_S
     ]
 
@@ -241,7 +256,7 @@ def _compete(
     for entry in entries:
         rows = slice(start, start + len(entry.knobs))
         own = Tally(*(getattr(sums, name)[:, rows] for name in Tally.__slots__))
-        shown = show(own, scene.step_s)
+        shown = show(own, scene.step_s, scene.question.limit_pct) if entry.name != OURS else len(entry.knobs) + SHIPPED
         outcomes.append(
             Outcome(
                 entry.name,
@@ -257,8 +272,8 @@ def _compete(
     return tuple(outcomes)
 
 
-def show(sums: Tally, step_s: float, limit_pct: float = LIMIT_PCT) -> int:
-    """Index of the setting to show by itself."""
+def show(sums: Tally, step_s: float, limit_pct: float) -> int:
+    """Index of the cheapest setting within the limit, else of the one that leaves the least short."""
     found = figures(sums, step_s)
     good = found.short_pct <= limit_pct
     if good.any():

@@ -43,6 +43,8 @@ class Question:
     drain_s: float = 0.0
     net: float | None = None
     """CPU utilisation of a second trigger beside every controller, None without one."""
+    limit_pct: float = 1.0
+    """Short share that a setting must keep to be shown by itself."""
 
 
 @dataclass(frozen=True, slots=True)
