@@ -6,14 +6,11 @@ Nothing is written before everything is known, and then in one move per file: an
 """
 
 import json
-import multiprocessing
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from ctypes import c_longlong
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +21,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from scaler.core.domain import Workload
-from scaler.core.simulator.constants import FLEET_UTILISATION
+from scaler.core.simulator.constants import FLEET, FLEET_UTILISATION
 from scaler.core.simulator.contest import HEATS, Heat, steps_of
 from scaler.core.simulator.load import Noise
 from scaler.core.simulator.scene import Question, Scene
+from scaler.heats import processes, run_heat
 from scaler.report import render
-from scaler.result import ORDER, result_of
+from scaler.result import ORDER, cell, result_of
 from scaler.trace import Trace
 
 POLL_S = 0.2
@@ -43,8 +41,8 @@ class Assumptions:
 
     lead_s: float | None = None
     capacity: float | None = None
-    mean_replicas: float = 20.0
-    """Mean fleet that the capacity follows from where none is stated."""
+    mean_replicas: float | None = None
+    """Mean fleet that the capacity follows from where none is stated; None: the usual one."""
     tolerance: float | None = None
     slo: float | None = None
     net: float | None = None
@@ -64,8 +62,10 @@ class Judged:
 def question_of(trace: Trace, stated: Workload | None, assumed: Assumptions) -> Question:
     """What is asked: the workload as declared, with what was stated beside it and a capacity in any case."""
     known = float(np.nanmean(trace.values))
-    capacity = assumed.capacity or (stated.capacity or stated.threshold if stated is not None else None)
-    capacity = capacity or known / (FLEET_UTILISATION.value * assumed.mean_replicas)
+    capacity = assumed.capacity
+    if capacity is None and assumed.mean_replicas is None and stated is not None:
+        capacity = stated.capacity or stated.threshold
+    capacity = capacity or known / (FLEET_UTILISATION.value * (assumed.mean_replicas or FLEET.value))
     base = stated or Workload("default", trace.name, "0", threshold=FLEET_UTILISATION.value * capacity)
     workload = _replaced(
         base,
@@ -87,44 +87,15 @@ def question_of(trace: Trace, stated: Workload | None, assumed: Assumptions) -> 
     )
 
 
-def _replaced(workload: Workload, **values: Any) -> Workload:  # noqa: ANN401 - fields of Workload
+def _replaced(workload: Workload, **values: Any) -> Workload:
     return type(workload)(**{name: values.get(name, getattr(workload, name)) for name in Workload.__slots__})
-
-
-_done: Any = None
-"""Steps done by all processes of a pool: shared memory, set as a process begins."""
-
-
-def _begin(done: Any) -> None:  # noqa: ANN401 - multiprocessing.Value
-    """Leave Ctrl-C to the parent, which ends this process."""
-    global _done  # noqa: PLW0603 - a process of the pool has no other place to keep it
-    _done = done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _tell(n: int) -> None:
-    with _done.get_lock():
-        _done.value += n
-
-
-def _heat(question: Question, name: str) -> Heat:
-    return HEATS[name](Scene.of(question), _tell)
-
-
-@contextmanager
-def processes(n: int) -> Iterator[tuple[Any, Any]]:
-    """A pool of n processes with the count of their steps; ended at once when the block is left."""
-    context = multiprocessing.get_context("spawn")
-    done = context.Value(c_longlong, 0)
-    with context.Pool(n, _begin, (done,)) as pool:
-        yield pool, done
 
 
 def judge(question: Question, price_per_hour: float | None, console: Console) -> Judged:
     """Run all heats and sum them up, with a progress bar on `console`."""
     scene = Scene.of(question)
     with processes(min(os.cpu_count() or 1, len(HEATS))) as (pool, done), bar(console, steps_of(scene)) as moved:
-        running = {name: pool.apply_async(_heat, (question, name)) for name in HEATS}
+        running = {name: pool.apply_async(run_heat, (question, name)) for name in HEATS}
         while not all(one.ready() for one in running.values()):
             moved(done.value)
             time.sleep(POLL_S)
@@ -142,7 +113,14 @@ def judge_here(question: Question, price_per_hour: float | None = None, tell: Te
 @contextmanager
 def bar(console: Console, total: int) -> Iterator[Tell]:
     """A progress bar over `total` steps; gone when the block is left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("backtest", total=total)
         yield lambda done: progress.update(task, completed=min(done, total))
@@ -183,7 +161,17 @@ def table_of(result: dict[str, Any]) -> Table:
     """What a terminal shows."""
     table = Table(title=f"{result['trace']}, {result['test_days']:.1f} days judged, lead time {result['lead_s']:g} s")
     table.add_column("controller")
-    for heading in ("cost at 1 %", "2 %", "5 %", "short %", "cost", "replica-hours", "latency SLO %", "events/h", "reversals"):
+    for heading in (
+        "cost at 1 %",
+        "2 %",
+        "5 %",
+        "short %",
+        "cost",
+        "replica-hours",
+        "latency SLO %",
+        "events/h",
+        "reversals",
+    ):
         table.add_column(heading, justify="right")
     for name, row in result["controllers"].items():
         shown = row["shown"]
@@ -197,8 +185,3 @@ def table_of(result: dict[str, Any]) -> Table:
             cell(row["reversals"], 0),
         )
     return table
-
-
-def cell(number: float | None, digits: int) -> str:
-    """A number in a table, a dash where there is none."""
-    return "–" if number is None else f"{number:,.{digits}f}"

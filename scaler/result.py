@@ -9,7 +9,18 @@ import numpy as np
 
 from forecasting.forecast import LEVELS, FloatArray, IntArray
 from scaler.core.simulator import score
-from scaler.core.simulator.contest import BLIND, LIMIT, OURS, SHIPPED, SOONER, THRESHOLDS, WINDOWS_S, Heat, Outcome, show
+from scaler.core.simulator.contest import (
+    BLIND,
+    LIMIT,
+    OURS,
+    SHIPPED,
+    SOONER,
+    THRESHOLDS,
+    WINDOWS_S,
+    Heat,
+    Outcome,
+    show,
+)
 from scaler.core.simulator.load import peak_ahead
 from scaler.core.simulator.nature import covered_share, season_strength
 from scaler.core.simulator.scene import Scene, cut
@@ -148,7 +159,7 @@ def _row(scene: Scene, one: Contender, modes: Mapping[str, float]) -> dict[str, 
     }
 
 
-def _forecast(prophecy: Any) -> dict[str, Any]:  # noqa: ANN401 - a Prophecy
+def _forecast(prophecy: Any) -> dict[str, Any]:
     levels = [f"{level:g}" for level in LEVELS]
     return {
         "coverage": dict(zip(levels, prophecy.coverage, strict=True)),
@@ -237,7 +248,7 @@ def _what_if_lead(scene: Scene, heats: Mapping[str, Heat], case: Case) -> list[s
     ]
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+def plain(value: Any) -> Any:
     """JSON without NumPy: arrays become lists, numbers six digits, what is not finite None."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
@@ -250,3 +261,8 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, float | np.floating):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
+
+
+def cell(number: float | None, digits: int) -> str:
+    """A number in a table, a dash where there is none."""
+    return "–" if number is None else f"{number:,.{digits}f}"

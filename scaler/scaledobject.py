@@ -57,7 +57,7 @@ def _metadata(trigger: dict[str, Any]) -> dict[str, str]:
     return stated
 
 
-def _tighter(own: int | None, bound: object, tighter: Any) -> int | None:  # noqa: ANN401 - min or max
+def _tighter(own: int | None, bound: object, tighter: Any) -> int | None:
     if bound is None:
         return own
     return int(str(bound)) if own is None else int(tighter(own, int(str(bound))))

@@ -171,7 +171,7 @@ def _needed(span_s: float) -> str:
     return (
         f"at least {days:g} days are needed (a season must have been seen once before it can be judged), {WEEK_S / DAY_S:g} "
         f"or more show the week; {(LEAST_S - span_s) / DAY_S:.1f} days from now the same command will answer. Until then "
-        "a workload with shadow: \"true\" records what Foresail would have done"
+        'a workload with shadow: "true" records what Foresail would have done'
     )
 
 

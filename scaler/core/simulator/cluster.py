@@ -190,4 +190,3 @@ def run(world: World, setup: Setup, controller: Controller, progress: Callable[[
         if progress is not None and step % PROGRESS_STEPS == PROGRESS_STEPS - 1:
             progress(PROGRESS_STEPS)
     return Run(replicas, ready, billed, late)
-

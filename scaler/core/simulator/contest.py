@@ -192,7 +192,9 @@ def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ou
     blind = fleet.capacity.copy()
     blind[-1] = fleet.threshold[-1]
     fleet = replace(fleet, capacity=blind)
-    price = learnt_price(past, float(scene.load.t_s[scene.test.first]), scene.fleet, scene.question.workload.fingerprint)
+    price = learnt_price(
+        past, float(scene.load.t_s[scene.test.first]), scene.fleet, scene.question.workload.fingerprint
+    )
     state = replace(decision.initial_state(n, scene.step_s), price=stacked([price] * n))
     served = Ours(foreseen, fleet, state, prices, scene.step_s)
     first = Entry(OURS, "price of a short replica", prices, served, _shipped(scene, n))

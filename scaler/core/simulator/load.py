@@ -49,9 +49,7 @@ class Monitoring:
     """Share of queries that fail."""
 
 
-def arrivals(
-    values: FloatArray, spacing_s: float, step_s: float, noise: Noise, rng: np.random.Generator
-) -> FloatArray:
+def arrivals(values: FloatArray, spacing_s: float, step_s: float, noise: Noise, rng: np.random.Generator) -> FloatArray:
     """Load of every step of `step_s`, (T,), from samples every `spacing_s`, a multiple of it; NaN stays NaN."""
     k = round(spacing_s / step_s)
     spread = np.repeat(values, k) if spacing_s <= HELD_S else _interpolated(values, k)
@@ -81,7 +79,9 @@ def seen_through(
     lag = round(monitoring.lag_s / step_s)
     failed = rng.random(len(value)) < monitoring.lost
     window = max(round(monitoring.window_s / step_s), 1)
-    metric, sample = (np.where(failed, np.nan, delayed(series, lag)) for series in (trailing_mean(value, window), value))
+    metric, sample = (
+        np.where(failed, np.nan, delayed(series, lag)) for series in (trailing_mean(value, window), value)
+    )
     return Load(t_s, value, metric, sample)
 
 

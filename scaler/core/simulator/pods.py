@@ -17,8 +17,10 @@ from scaler.core.simulator.constants import WARM_SHARE
 class StartUp(Protocol):
     """How long pods take from being asked for to serving."""
 
-    longest: int
-    """In steps."""
+    @property
+    def longest(self) -> int:
+        """In steps."""
+        ...
 
     def placed(self, n: IntArray, step: int) -> IntArray:
         """How many of n new pods (B,) take 0 … longest steps, (longest + 1, B)."""
@@ -42,7 +44,7 @@ class FixedStartUp:
     def placed(self, n: IntArray, step: int) -> IntArray:
         """All in one row per cluster."""
         del step
-        return np.where(np.arange(self.longest + 1)[:, None] == self.steps, n, 0)
+        return np.asarray(np.where(np.arange(self.longest + 1)[:, None] == self.steps, n, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class RandomStartUp:
         placed = counts[n % drawn]
         if n.max(initial=0) >= drawn:
             placed = placed + (n // drawn)[:, None] * counts[drawn]
-        return placed.T
+        return np.asarray(placed.T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Ring:
 
     def pop(self) -> IntArray:
         """Pods whose time is up, (B,)."""
-        due = self.slots[self.head].copy()
+        due: IntArray = self.slots[self.head].copy()
         self.slots[self.head] = 0
         self.head = (self.head + 1) % len(self.slots)
         self.total -= due
@@ -179,7 +181,7 @@ class Pods:
     def scale(self, wanted: IntArray, step: int) -> BoolArray:
         """Ask for or let go of pods at the end of `step`; which counts changed, (B,)."""
         change = wanted - self.replicas
-        changed = change != 0
+        changed: BoolArray = change != 0
         if not changed.any():
             return changed
         added = np.maximum(change, 0)

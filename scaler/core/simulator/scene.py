@@ -77,7 +77,7 @@ class Scene:
         step_s = SYNC_S.value
         rng = np.random.default_rng(question.seed)
         value = arrivals(question.values, question.spacing_s, step_s, question.noise, rng)
-        t_s = question.start_s + step_s * np.arange(1, len(value) + 1)
+        t_s: FloatArray = question.start_s + step_s * np.arange(1, len(value) + 1, dtype=np.float64)
         load = seen_through(question.monitoring, value, t_s, step_s, rng)
         settling, n = round(SETTLING_S / step_s), len(value)
         tested = int(n * (1.0 - TEST))

@@ -14,6 +14,8 @@ from scaler.core.simulator.cluster import Run
 
 REVERSAL_S = 600.0
 """A change against the one before it within this time is a reversal."""
+STRIP = 16
+"""Clusters whose moves are looked at together."""
 SLACK = 1e-9
 """Rounding allowed before load counts as short."""
 WIDEST = 2.0
@@ -48,7 +50,10 @@ class Tally:
 def tally(run: Run, load: FloatArray, capacity: FloatArray, scored: BoolArray, block: int, step_s: float) -> Tally:
     """Sum what `run` did in the `scored` steps (T,) in blocks of `block` steps; `capacity` is (B,)."""
     known = scored & ~np.isnan(load)
-    changed, reversed_ = _moves(run.replicas, round(REVERSAL_S / step_s))
+    window = round(REVERSAL_S / step_s)
+    # In strips of clusters: the temporaries of all of them at once would be four times the record.
+    strips = [_moves(run.replicas[:, at : at + STRIP], window) for at in range(0, len(capacity), STRIP)]
+    changed, reversed_ = (np.concatenate(parts, axis=1) for parts in zip(*strips, strict=True))
     blocks: list[FloatArray] = []
     first = int(np.argmax(scored))
     for start in range(first, len(load), block):
@@ -163,7 +168,9 @@ def paired_interval(
     n_blocks = len(sums[0].load)
     if n_blocks < LEAST_BLOCKS:
         return None
-    weights = np.array([np.bincount(rng.integers(n_blocks, size=n_blocks), minlength=n_blocks) for _ in range(n_samples)])
+    weights = np.array(
+        [np.bincount(rng.integers(n_blocks, size=n_blocks), minlength=n_blocks) for _ in range(n_samples)]
+    )
     first, second = (_resampled(part, weights) for part in sums)
     ratios = []
     for sample in range(n_samples):
