@@ -1,4 +1,4 @@
-"""Heats of a contest in processes of their own, which count their steps in shared memory and leave Ctrl-C to the parent."""
+"""Heats of a contest in processes of their own, which count their steps in shared memory."""
 
 import multiprocessing
 import signal

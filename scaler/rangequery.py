@@ -64,7 +64,8 @@ async def _asked(session: aiohttp.ClientSession, server: str, query: str, span: 
     series = body["data"]["result"]
     if body["data"]["resultType"] != "matrix" or len(series) > 1:
         raise HistoryError(
-            f"{query!r} yields {len(series)} series on {server}: one is needed, the total over replicas; wrap it in sum(…)"
+            f"{query!r} yields {len(series)} series on {server}: one is needed, the total over replicas; "
+            "wrap it in sum(…)"
         )
     return list(series)
 

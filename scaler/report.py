@@ -49,12 +49,14 @@ TEMPLATE = """<!doctype html>
 <title>Foresail backtest: {title}</title><link rel="icon" href="data:,">
 <style>
 body{{font:16px/1.5 system-ui,sans-serif;color:#1d2731;background:#f6f7f8;margin:0}}
-main{{max-width:72rem;margin:0 auto;padding:1.5rem}} h1{{font-size:1.5rem;margin:0}} h2{{font-size:1.15rem;margin:2rem 0 .3rem}}
-p{{margin:.3rem 0;max-width:60rem}} .facts{{color:#5b6770}}
-.verdict{{background:#fff;border-left:.4rem solid {colour};padding:1rem 1.2rem;margin:1.2rem 0}} .verdict strong{{font-size:1.2rem}}
+main{{max-width:72rem;margin:0 auto;padding:1.5rem}} p{{margin:.3rem 0;max-width:60rem}} .facts{{color:#5b6770}}
+h1{{font-size:1.5rem;margin:0}} h2{{font-size:1.15rem;margin:2rem 0 .3rem}}
+.verdict{{background:#fff;border-left:.4rem solid {colour};padding:1rem 1.2rem;margin:1.2rem 0}}
+.verdict strong{{font-size:1.2rem}}
 .chart{{background:#fff;padding:.4rem;margin:.5rem 0}}
 .scroll{{overflow-x:auto}} table{{border-collapse:collapse;background:#fff;font-size:.9rem;width:100%}}
-th,td{{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #e3e7ea}} th:first-child,td:first-child{{text-align:left}}
+th,td{{padding:.35rem .6rem;text-align:right;border-bottom:1px solid #e3e7ea}}
+th:first-child,td:first-child,th.note{{text-align:left}}
 th{{color:#5b6770;font-weight:600}} td.note{{text-align:left}}
 </style><script>{plotly}</script></head><body><main>
 <h1>{title}</h1><p class="facts">{facts}</p>
@@ -86,8 +88,9 @@ def render(scene: Scene, heats: Mapping[str, Heat], result: dict[str, Any]) -> s
 
 def _facts(result: dict[str, Any]) -> str:
     return (
-        f"{result['days']:.1f} days of history, {result['missing_pct']:.1f} % missing; the last {result['test_days']:.1f} days are "
-        f"judged. Lead time {result['lead_s']:g} s, capacity {result['capacity']:.4g} per replica, HPA tolerance "
+        f"{result['days']:.1f} days of history, {result['missing_pct']:.1f} % missing; the last "
+        f"{result['test_days']:.1f} days are judged. Lead time {result['lead_s']:g} s, capacity "
+        f"{result['capacity']:.4g} per replica, HPA tolerance "
         f"{result['tolerance']:g}, SLO {100 * result['slo']:g} % of the load."
     )
 
@@ -106,12 +109,12 @@ def _sections(scene: Scene, heats: Mapping[str, Heat], result: dict[str, Any]) -
 
 
 FRONTIER_NOTE = (
-    "Each line is one controller over every setting of its knob: left is safer, down is cheaper. Compare at equal shortage, "
-    "along the dotted line, never two single points."
+    "Each line is one controller over every setting of its knob: left is safer, down is cheaper. Compare at equal "
+    "shortage, along the dotted line, never two single points."
 )
 DAY_NOTE = (
-    "Load, what the ready replicas could carry, and the forecast (median to 99 %) of the largest load within the next lead "
-    "time. Where the load rises above a capacity line, it is short."
+    "Load, what the ready replicas could carry, and the forecast (median to 99 %) of the largest load within the next "
+    "lead time. Where the load rises above a capacity line, it is short."
 )
 HOURS_NOTE = "Needed at the moment, ready but spare, and paid for while starting or draining."
 
@@ -144,15 +147,18 @@ def frontier(result: dict[str, Any]) -> go.Figure:
         )
     figure.add_vline(x=100.0 * (1.0 - result["slo"]), line_dash="dot", line_color=PLAIN)
     figure.update_xaxes(title="load met by too few replicas, %", type="log", range=[-2, 1.5])
-    shown = [point[1] for row in result["controllers"].values() for point in row["frontier"] if 0.05 <= point[0] <= 20]
-    figure.update_yaxes(title="replicas paid for / needed", range=[1.0, min(max(shown, default=3.0), 4.0)])
+    shown = [point[1] for row in result["controllers"].values() for point in row["frontier"] if 0.3 <= point[0] <= 20]
+    figure.update_yaxes(title="replicas paid for / needed", range=[1.0, min(1.05 * max(shown, default=3.0), 3.5)])
     figure.update_layout(height=480)
     return figure
 
 
 def table(result: dict[str, Any]) -> str:
     """All figures."""
-    headings = ["controller", "cost at 1 % short", "at 2 %", "at 5 %", "setting", "short %", "excess %", "cost", "replica-hours", "latency SLO %", "changes/h", "reversals"]  # fmt: skip
+    headings = (
+        "controller", "cost at 1 % short", "at 2 %", "at 5 %", "setting", "short %", "excess %", "cost",
+        "replica-hours", "latency SLO %", "changes/h", "reversals",
+    )  # fmt: skip
     rows = []
     for name, row in result["controllers"].items():
         shown = row["shown"]
@@ -293,9 +299,11 @@ def replica_hours(scene: Scene, drawn: Mapping[str, Outcome]) -> go.Figure:
 def assumptions() -> str:
     """Every constant of the simulator."""
     rows = "".join(
-        f"<tr><td>{name.lower().replace('_', ' ')}</td><td>{one.value:g}</td><td class='note'>{html.escape(one.unit)}</td>"
-        f"<td class='note'>{'measured' if one.measured else 'assumed'}</td><td class='note'>{html.escape(one.source)}</td></tr>"
+        f"<tr><td>{name.lower().replace('_', ' ')}</td><td>{one.value:g}</td>"
+        + "".join(f"<td class='note'>{html.escape(text)}</td>" for text in (one.unit, one.known, one.source))
+        + "</tr>"
         for name, one in constants.ALL.items()
     )
-    head = "<tr><th>constant</th><th>value</th><th>unit</th><th>standing</th><th>source</th></tr>"
+    notes = "".join(f"<th class='note'>{heading}</th>" for heading in ("unit", "standing", "source"))
+    head = f"<tr><th>constant</th><th>value</th>{notes}</tr>"
     return f"<div class='scroll'><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"

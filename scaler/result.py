@@ -118,7 +118,7 @@ def result_of(scene: Scene, heats: Mapping[str, Heat], price_per_hour: float | N
     table = {name: _row(scene, one, modes if name.startswith(OURS) else {}) for name, one in found.items()}
     case, verdict = _verdict(scene, found)
     asked = scene.question
-    return plain(
+    row: dict[str, Any] = plain(
         {
             "trace": asked.name,
             "lead_s": asked.workload.lead_s,
@@ -133,6 +133,7 @@ def result_of(scene: Scene, heats: Mapping[str, Heat], price_per_hour: float | N
             "verdict": _verdict_row(scene, heats, case, verdict, price_per_hour),
         }
     )
+    return row
 
 
 def _row(scene: Scene, one: Contender, modes: Mapping[str, float]) -> dict[str, Any]:
@@ -243,8 +244,10 @@ def _what_if_lead(scene: Scene, heats: Mapping[str, Heat], case: Case) -> list[s
     least = float(known.cost_ratio[known.short_pct <= target].min(initial=math.inf))
     perfect = f", perfect foresight {least:.2f}" if math.isfinite(least) else ""
     return [
-        f"If pods served after {SOONER * now_s:g} s instead of {now_s:g} s, the best HPA would cost {sooner:.2f} instead "
-        f"of {case.reactive.cost:.2f} times the replicas needed{perfect}."
+        (
+            f"If pods served after {SOONER * now_s:g} s instead of {now_s:g} s, the best HPA would cost {sooner:.2f} "
+            f"instead of {case.reactive.cost:.2f} times the replicas needed{perfect}."
+        )
     ]
 
 

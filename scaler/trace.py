@@ -136,7 +136,7 @@ def _coarsened(name: str, start_s: float, spacing_s: float, grid: FloatArray) ->
     """Means of so many samples that their spacing is a multiple of the HPA's sync period."""
     if spacing_s > WIDEST_S or spacing_s != round(spacing_s):
         raise HistoryError(
-            f"samples are {spacing_s:g} s apart: whole seconds of at most {WIDEST_S:g} s can be judged, a minute is best"
+            f"samples are {spacing_s:g} s apart: whole seconds up to {WIDEST_S:g} s can be judged, a minute is best"
         )
     k = math.lcm(round(spacing_s), round(HPA_SYNC_S)) // round(spacing_s)
     parts = grid[: len(grid) // k * k].reshape(-1, k)
@@ -167,11 +167,10 @@ def judgeable(trace: Trace) -> Trace:
 
 
 def _needed(span_s: float) -> str:
-    days = LEAST_S / DAY_S
     return (
-        f"at least {days:g} days are needed (a season must have been seen once before it can be judged), {WEEK_S / DAY_S:g} "
-        f"or more show the week; {(LEAST_S - span_s) / DAY_S:.1f} days from now the same command will answer. Until then "
-        'a workload with shadow: "true" records what Foresail would have done'
+        f"at least {LEAST_S / DAY_S:g} days are needed (a season must have been seen once before it can be judged), "
+        f"{WEEK_S / DAY_S:g} or more show the week; {(LEAST_S - span_s) / DAY_S:.1f} more days and the same command "
+        'answers. Until then a workload with shadow: "true" records what Foresail would have done'
     )
 
 
@@ -185,14 +184,15 @@ def scalable(trace: Trace, workload: Workload) -> None:
     capacity = workload.capacity or workload.threshold
     if known.max() <= capacity:
         raise HistoryError(
-            f"{trace.name}: one replica of capacity {capacity:g} carries the largest load, {known.max():g}: there is nothing "
-            "to scale; is the capacity per replica and in the unit of the load?"
+            f"{trace.name}: one replica of capacity {capacity:g} carries the largest load, {known.max():g}: there is "
+            "nothing to scale; is the capacity per replica and in the unit of the load?"
         )
     largest = workload.max_replicas
     if largest is not None and known.min() > capacity * largest:
         raise HistoryError(
-            f"{trace.name}: {largest} replicas of capacity {capacity:g} carry {capacity * largest:g}, less than the smallest "
-            f"load, {known.min():g}: every step is saturated; raise maxReplicas or state the capacity in the unit of the load"
+            f"{trace.name}: {largest} replicas of capacity {capacity:g} carry {capacity * largest:g}, less than the "
+            f"smallest load, {known.min():g}: every step is saturated; raise maxReplicas or state the capacity in the "
+            "unit of the load"
         )
 
 

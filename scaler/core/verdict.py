@@ -68,7 +68,7 @@ def judge(case: Case) -> Verdict:
     saving, interval = _saving(case.ours, case.reactive), _interval(case)
     possible = _saving(case.limit, case.reactive)
     pays = _pays(case, saving, interval)
-    return Verdict(pays, saving, interval, possible, _sentence(case, pays, saving, interval), _reason(case, possible))
+    return Verdict(pays, saving, interval, possible, _sentence(case, saving, interval), _reason(case, possible))
 
 
 def _saving(standing: Standing, reactive: Standing) -> float | None:
@@ -94,17 +94,18 @@ def _pays(case: Case, saving: float | None, interval: tuple[float, float] | None
     return None if interval is not None and interval[0] <= 0.0 else True
 
 
-def _sentence(case: Case, pays: bool | None, saving: float | None, interval: tuple[float, float] | None) -> str:
+def _sentence(case: Case, saving: float | None, interval: tuple[float, float] | None) -> str:
     slo = f"{100.0 - case.target_pct:g} % of the load met"
     if saving is None:
         return _one_sided(case, slo)
     between = (
         f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f} %)" if interval else " (too short for an interval)"
     )
+    pays = _pays(case, saving, interval)
     if pays:
         return f"Prediction pays here: {saving:.0f} % fewer replica-hours at the same SLO, {slo}{between}."
     if pays is None:
-        return f"This history cannot tell: {saving:.0f} % fewer replica-hours at the same SLO, {slo}, but not surely{between}."
+        return f"This history cannot tell: {saving:.0f} % fewer replica-hours at the same SLO, {slo}{between}."
     if saving > -WORTH_PCT:
         return f"Prediction does not pay here: the same replica-hours at the same SLO, {slo}, within {WORTH_PCT:g} %."
     return f"Prediction does not pay here: {-saving:.0f} % more replica-hours at the same SLO, {slo}{between}."
@@ -119,8 +120,8 @@ def _one_sided(case: Case, slo: str) -> str:
         )
     if case.reactive.cost is not None:
         return (
-            f"Prediction does not pay here: it leaves {case.ours.least_short_pct:.1f} % of the load short at best, while an "
-            f"HPA keeps the SLO, {slo}, at {case.reactive.cost:.2f} times the replicas needed."
+            f"Prediction does not pay here: it leaves {case.ours.least_short_pct:.1f} % of the load short at best, "
+            f"while an HPA keeps the SLO, {slo}, at {case.reactive.cost:.2f} times the replicas needed."
         )
     return (
         f"Nobody keeps the SLO here, {slo}: the HPA leaves at least {least} of the load short, prediction at least "

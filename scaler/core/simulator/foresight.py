@@ -6,6 +6,7 @@ fitted at the cutoffs at which the service would have fitted them, on the span o
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -129,7 +130,7 @@ def _segments(
     )
     serving = np.maximum.accumulate(due)
     borders = [0, *(np.flatnonzero(serving[1:] != serving[:-1]) + 1).tolist(), len(t_s)]
-    for first, last in zip(borders[:-1], borders[1:], strict=True):
+    for first, last in pairwise(borders):
         yield slice(first, last), float(serving[first])
 
 
