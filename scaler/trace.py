@@ -118,7 +118,8 @@ def evenly_spaced(name: str, stamps: FloatArray, values: FloatArray, lines: Sequ
         if problem.any():
             at = int(np.argmax(problem)) + 1
             raise HistoryError(f"line {lines[at]} has {words} the line before it: stamps must rise")
-    spacing_s = float(np.median(steps))
+    spacings_s, counts = np.unique(steps, return_counts=True)
+    spacing_s = float(spacings_s[np.argmax(counts)])
     places = np.rint((stamps - stamps[0]) / spacing_s).astype(np.int64)
     off = np.abs(stamps - stamps[0] - places * spacing_s) > 0.01 * spacing_s
     if off.any():
