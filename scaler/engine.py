@@ -18,11 +18,10 @@ from typing import Protocol
 import numpy as np
 import structlog
 
-from forecasting.forecast import FloatArray
 from scaler.board import Board, Posted
-from scaler.core.domain import Kind, Running, Signal, Workload
+from scaler.core.domain import Kind, Running, Samples, Signal, Workload
 from scaler.core.learning import Learnt, learn
-from scaler.errors import FitFailed, ForesailError, SourceError
+from scaler.errors import FitFailed, ForesailError, NotDecidedYet, SourceError, StaleLoad
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet, Sightings
 from scaler.ring import BUCKETS_S, FINE_S
@@ -33,21 +32,27 @@ log = structlog.get_logger("foresail.engine")
 
 TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
+NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative or infinite value"
+"""Reason where a source answers and the newest sample is missing."""
 LESSON = 8
 """Workloads fitted in one call of a worker: the replay's cost is shared, and a fit still ends soon."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
-MOST_MISSED = 40
-"""Samples read again after an outage of the source; longer gaps stay gaps until the next back-fill."""
+HISTORY_AGAIN_S = 30.0
+"""From a history that could not be read to the next try, which waits for a sample that can."""
 
 
 class LoadSource(Protocol):
     """Where load comes from."""
 
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
-        """Mean of the signal over each of the n intervals of `spacing_s` that end at `end_s`, oldest first, (n,).
+    def admit(self, workload: Workload) -> None:
+        """Raise TriggerError where this workload may never be read."""
+        ...
 
-        NaN where missing. Raises SourceError where nothing could be read.
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+        """The signal over each of the n intervals of `spacing_s` that end at `end_s`, oldest first.
+
+        Raises SourceError where nothing could be read.
         """
         ...
 
@@ -93,7 +98,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
-        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace)
+        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, source.admit)
         self.board = Board()
         self.counters = Counters()
         self.clock = clock
@@ -101,6 +106,9 @@ class Engine:
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
         self._newcomers: asyncio.Queue[Key] = asyncio.Queue()
+        self.troubles: dict[Key, str] = {}
+        """Why the newest sample of a workload could not be read."""
+        self._history_due_s: dict[Key, float] = {}
         self._to_fit: dict[Key, None] = {}
         self._fit_wanted = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -132,8 +140,11 @@ class Engine:
         return self._rows[key]
 
     async def first(self, key: Key) -> Posted:
-        """Decision that may be served, waited for if the workload is new. Raises as `Board.first`."""
-        return await self.board.first(key, self.settings.first_answer_s)
+        """Decision that may be served, waited for if the workload is new. Raises as `Board.first`, with the reason."""
+        try:
+            return await self.board.first(key, self.settings.first_answer_s)
+        except (NotDecidedYet, StaleLoad) as error:
+            raise type(error)(f"{error}: {self.troubles[key]}" if key in self.troubles else str(error)) from error
 
     def late_s(self) -> float:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
@@ -215,20 +226,56 @@ class Engine:
 
     async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
-        workload = self.roster.entries[key].workload
-        n = int(min(max(fleet.missed(row, t_s), 1), MOST_MISSED))
+        workload, timeout_s = self.roster.entries[key].workload, min(self.settings.read_timeout_s, 0.8 * fleet.step_s)
+        missed_s = fleet.missed(row, t_s) * fleet.step_s
         try:
-            async with asyncio.timeout(min(self.settings.read_timeout_s, 0.8 * fleet.step_s)):
-                loads = await self._source.read(workload, Signal.LOAD, t_s, n, fleet.step_s)
-                seen.load[row] = loads[-1]
-                if workload.kind is Kind.RATE and n > 1:
-                    fleet.backfill(row, t_s - fleet.step_s, loads[:-1], fleet.step_s)
-                if workload.kind is Kind.QUEUE and workload.arrival_query is not None:
-                    seen.arrivals[row] = (await self._source.read(workload, Signal.ARRIVALS, t_s, 1, fleet.step_s))[-1]
-        except (SourceError, TimeoutError) as error:
-            self.counters.read_failures += 1
-            log.debug("load not read", workload=str(key), error=str(error))
+            async with asyncio.timeout(timeout_s):
+                await self._look_at_load(fleet, workload, row, t_s, seen)
+        except SourceError as error:
+            self._missed(key, str(error))
+        except TimeoutError:
+            self._missed(key, f"no answer within {timeout_s:g} s")
+        else:
+            self._found(key, float(seen.load[row]), missed_s)
         self._look_at_cluster(fleet, key, row, t_s, seen)
+
+    async def _look_at_load(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
+        if workload.kind is Kind.RATE:
+            seen.load[row] = await self._catch_up(fleet, workload, Signal.LOAD, row, t_s)
+            return
+        seen.load[row] = (await self._source.read(workload, Signal.LOAD, t_s, 1, fleet.step_s)).mean[-1]
+        if workload.arrival_query is not None:
+            seen.arrivals[row] = await self._catch_up(fleet, workload, Signal.ARRIVALS, row, t_s)
+
+    async def _catch_up(self, fleet: Fleet, workload: Workload, signal: Signal, row: int, t_s: float) -> float:
+        """Newest sample, read together with the missed ones before it, which go into the history."""
+        missed_s = fleet.missed(row, t_s) * fleet.step_s
+        n = round(min(missed_s, FINE_S) / fleet.step_s) if math.isfinite(missed_s) else 1
+        samples = await self._source.read(workload, signal, t_s, max(n, 1), fleet.step_s)
+        if n > 1:
+            earlier = Samples(samples.mean[:-1], samples.maximum[:-1])
+            fleet.backfill(row, t_s - fleet.step_s, earlier, fleet.step_s)
+        return float(samples.mean[-1])
+
+    def _missed(self, key: Key, reason: str) -> None:
+        """Count a sample that was not read; its reason is logged when it changes."""
+        self.counters.read_failures += 1
+        if self.troubles.get(key) != reason:
+            log.warning("load not read", workload=str(key), reason=reason)
+        self.troubles[key] = reason
+
+    def _found(self, key: Key, load: float, missed_s: float) -> None:
+        """Note what was read, and ask for the history again where it is still missing or an outage was long."""
+        if math.isnan(load):
+            self._missed(key, NO_NUMBER)
+            return
+        if self.troubles.pop(key, None) is not None:
+            log.info("load read again", workload=str(key))
+        if math.isfinite(missed_s) and missed_s > FINE_S:
+            self._history_due_s.setdefault(key, self.clock())
+        if self.clock() >= self._history_due_s.get(key, math.inf):
+            del self._history_due_s[key]
+            self._newcomers.put_nowait(key)
 
     def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         running = self._cluster.running(key, t_s)
@@ -250,33 +297,37 @@ class Engine:
         fleet, row = self._rows[key]
         if workload.inactive:
             log.info("understood but not active in this version", workload=str(key), keys=workload.inactive)
-        t_s, seen = fleet.ring.end_s, Sightings.nothing(1)
         try:
-            seen.load[0] = await self._backfill(fleet, row, workload, t_s)
-        except (SourceError, TimeoutError) as error:
-            log.warning("history not read", workload=str(key), error=str(error))
-        if self._rows.get(key) != (fleet, row) or math.isnan(seen.load[0]):
+            load = await self._backfill(key)
+        except SourceError as error:
+            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
+            self.troubles[key] = str(error)
+            log.warning("history not read", workload=str(key), reason=str(error))
+            return
+        if self._rows.get(key) != (fleet, row) or math.isnan(load):
             return
         everyone = Sightings.nothing(len(fleet.workloads))
-        self._look_at_cluster(fleet, key, row, t_s, everyone)
-        everyone.load[row] = seen.load[0]
-        fleet.speak_naively(row)
+        self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
+        everyone.load[row] = load
+        if not fleet.models.cutoff_s[row]:
+            fleet.speak_naively(row)
         self._decide_alone(fleet, key, row, everyone)
         self._ask_for_fit(key)
 
-    async def _backfill(self, fleet: Fleet, row: int, workload: Workload, t_s: float) -> float:
+    async def _backfill(self, key: Key) -> float:
         """Read days in buckets and hours at the step; the newest load."""
+        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
         measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
         ring = fleet.ring
         if measured is Signal.LOAD or workload.arrival_query is not None:
             for end_s, span_s, spacing_s in (
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
-                (t_s, FINE_S, fleet.step_s),
+                (ring.end_s, FINE_S, fleet.step_s),
             ):
-                n = round(span_s / spacing_s)
-                values = await self._source.read(workload, measured, end_s, n, spacing_s)
-                fleet.backfill(row, end_s, values, spacing_s)
-        return float((await self._source.read(workload, Signal.LOAD, t_s, 1, fleet.step_s))[-1])
+                samples = await self._source.read(workload, measured, end_s, round(span_s / spacing_s), spacing_s)
+                if self._rows.get(key) == (fleet, row):
+                    fleet.backfill(row, end_s, samples, spacing_s)
+        return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
 
     # Fits -------------------------------------------------------------------------------------------------------
 
@@ -295,6 +346,8 @@ class Engine:
         fleet, row = self._rows.pop(key)
         self.roster.forget(key)
         self.board.forget(key)
+        self.troubles.pop(key, None)
+        self._history_due_s.pop(key, None)
         fleet.remove(row)
         self._to_fit.pop(key, None)
         log.info("forgotten: nobody asks for it", workload=str(key))

@@ -33,7 +33,9 @@ def live(n: int, load=100.0, start: int = 1, **observed) -> list[dict]:
 
 def week(span_s: float = 7 * DAY_S, load=seasonal_load()) -> list[dict]:
     stamps_s = WEDNESDAY_S - 60.0 * np.arange(round(span_s / 60.0))[::-1]
-    return [{"t": t, "load": y, "history": True} for t, y in zip(stamps_s.tolist(), load(stamps_s).tolist(), strict=True)]
+    return [
+        {"t": t, "load": y, "history": True} for t, y in zip(stamps_s.tolist(), load(stamps_s).tolist(), strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +137,8 @@ def test_no_input_at_all_is_a_workload_that_cannot_be_understood():
 
 
 def test_keys_that_are_not_active_yet_are_named():
-    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "calendar": "sales"})
-    assert "understood, but not active in this version: calendar, query" in err
+    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "calendar": "sales", "timezone": "UTC"})
+    assert "understood, but not active in this version: calendar, timezone" in err
 
 
 @pytest.mark.parametrize(
