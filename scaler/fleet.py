@@ -18,6 +18,7 @@ from scaler.core.domain import (
     Decisions,
     Forecasts,
     Observations,
+    Samples,
     Workload,
     Workloads,
     columns_of,
@@ -123,14 +124,18 @@ class Fleet:
         if workload.tolerance is None:
             columns.tolerance[row] = tolerance
 
-    def backfill(self, row: int, end_s: float, values: FloatArray, spacing_s: float) -> None:
+    def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
-        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(values) - 1, -1, -1), dtype=np.float64)
-        self.backfill_at(row, stamps_s, values, spacing_s)
+        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(samples.mean) - 1, -1, -1), dtype=np.float64)
+        self.ring.backfill(row, stamps_s, samples.mean, spacing_s, samples.maximum)
+        self._note(row, stamps_s, samples.mean)
 
     def backfill_at(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         """The same for samples at any stamps, oldest first, each holding for `spacing_s` before it."""
         self.ring.backfill(row, stamps_s, values, spacing_s)
+        self._note(row, stamps_s, values)
+
+    def _note(self, row: int, stamps_s: FloatArray, values: FloatArray) -> None:
         known = stamps_s[~np.isnan(values) & (stamps_s <= self.ring.end_s)]
         if len(known):
             self._good_s[row] = max(self._good_s[row], known.max())

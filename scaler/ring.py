@@ -10,6 +10,7 @@ import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import DAY_S, History, LoadArray, bucket_spacing
+from scaler.core.domain import Samples
 
 FINE_S = 3 * 3600.0
 """Span kept at the step."""
@@ -102,17 +103,26 @@ class LoadRing:
             k = round(self.bucket_s / self.step_s)
             self._sum_up(rows, self._fine.view[rows, -k:].astype(np.float64), 1)
 
-    def backfill(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+    def backfill(
+        self,
+        row: int,
+        stamps_s: FloatArray,
+        values: FloatArray,
+        spacing_s: float,
+        largest: FloatArray | None = None,
+    ) -> None:
         """Store older samples of one row, each holding for the `spacing_s` before its stamp; NaN is skipped.
 
         Samples wider than a bucket fill several buckets; stamps after `end_s` or before the rings are ignored.
+        `largest` is the largest load inside each sample's interval, where more is known than the sample itself.
         """
         known = ~np.isnan(values) & (stamps_s <= self.end_s)
         if not known.any():
             return
         self._first_s[row] = min(self._first_s[row], stamps_s[known].min() - spacing_s)
         self._backfill_fine(row, stamps_s[known], values[known], spacing_s)
-        self._backfill_buckets(row, stamps_s[known], values[known], spacing_s)
+        part = Samples(values[known], (values if largest is None else largest)[known])
+        self._backfill_buckets(row, stamps_s[known], part, spacing_s)
 
     def _backfill_fine(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         view = self._fine.view[row]
@@ -122,7 +132,7 @@ class LoadRing:
             inside = (back >= 0) & (back < len(view))
             view[len(view) - 1 - back[inside]] = values[inside]
 
-    def _backfill_buckets(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+    def _backfill_buckets(self, row: int, stamps_s: FloatArray, part: Samples, spacing_s: float) -> None:
         mean, maximum = self._mean.view[row], self._maximum.view[row]
         total, count = np.zeros(len(mean)), np.zeros(len(mean))
         largest = np.full(len(mean), -np.inf)
@@ -130,9 +140,9 @@ class LoadRing:
             back = np.floor((self.bucket_end_s - stamps_s) / self.bucket_s + 1e-9).astype(np.int64) + held
             inside = (back >= 0) & (back < len(mean))
             column = len(mean) - 1 - back[inside]
-            np.add.at(total, column, values[inside])
+            np.add.at(total, column, part.mean[inside])
             np.add.at(count, column, 1.0)
-            np.maximum.at(largest, column, values[inside])
+            np.maximum.at(largest, column, part.maximum[inside])
         filled = count > 0
         mean[filled], maximum[filled] = total[filled] / count[filled], largest[filled]
 

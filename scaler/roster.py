@@ -4,7 +4,7 @@ A workload is identified by its namespace, its ScaledObject and a fingerprint of
 one ScaledObject share a name. People use `name`, or `name~fingerprint` where a name alone would be ambiguous.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,12 +41,19 @@ class Roster:
 
     max_total: int
     max_per_namespace: int
+    admit: Callable[[Workload], None]
+    """Raises TriggerError for a workload whose load may never be read."""
     entries: dict[Key, Entry] = field(default_factory=dict)
     _by_request: dict[tuple[str, str, frozenset[tuple[str, str]]], Key] = field(default_factory=dict)
     _by_name: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
 
     def declare(self, workload: Workload, now_s: float) -> Key:
-        """Track a workload that was declared in the settings."""
+        """Track a workload that was declared in the settings.
+
+        Raises:
+            TriggerError: its load may not be read.
+            TooManyWorkloads: a cap is reached.
+        """
         return self._enter(workload, declared=True, now_s=now_s)
 
     def resolve(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
@@ -55,7 +62,7 @@ class Roster:
         Metadata that name no query speak of the declared workload of that name, if there is one.
 
         Raises:
-            TriggerError: metadata that cannot be understood.
+            TriggerError: metadata that cannot be understood, or a load that may not be read.
             TooManyWorkloads: a cap is reached.
         """
         request = (namespace, name, frozenset(metadata.items()))
@@ -79,6 +86,7 @@ class Roster:
     def _enter(self, workload: Workload, *, declared: bool, now_s: float) -> Key:
         key = Key(workload.namespace, workload.name, workload.fingerprint)
         if key not in self.entries:
+            self.admit(workload)
             self._check_room(workload.namespace)
             self._by_name.setdefault((key.namespace, key.name), []).append(key)
         self.entries[key] = Entry(workload, declared, now_s)

@@ -65,6 +65,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "capacity": workload.capacity,
         "lead_s": workload.lead_s,
         "inactive_keys": list(workload.inactive),
+        "trouble": engine.troubles.get(key),
         "mode": Mode.LEARNING.label,
         "load": None,
         "replicas": None,

@@ -49,6 +49,16 @@ class Signal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Samples:
+    """A signal of one workload over n intervals, oldest first."""
+
+    mean: FloatArray
+    """Mean over each interval, NaN where missing, (n,)."""
+    maximum: FloatArray
+    """Largest sample inside each interval, (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """What a cluster says of a workload."""
 
@@ -74,6 +84,8 @@ class Workload:
     server_address: str | None = None
     query: str | None = None
     arrival_query: str | None = None
+    timeout_s: float | None = None
+    """Longest that a query may take, where it is shorter than the server's."""
     activation_threshold: float = 0.0
     slo: float | None = None
     shadow: bool = False
