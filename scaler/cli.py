@@ -89,12 +89,47 @@ async def _serve(settings: Settings, *, demo: bool) -> None:
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait({loop, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        if loop.done():
+            loop.result()
         log.info("draining", seconds=settings.drain_s)
     finally:
         await door.close(settings.drain_s)
         await runner.cleanup()
         loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+@main.command()
+@click.argument("address")
+@click.option("--namespace", default="default", show_default=True, help="The ScaledObject's namespace.")
+@click.option("--name", required=True, help="The ScaledObject's name.")
+@click.option("--metadata", "-m", multiple=True, metavar="KEY=VALUE", help="Trigger metadata; may be repeated.")
+@click.option("--replicas", type=click.IntRange(1), help="Replicas that run: says what the HPA would do from there.")
+@click.option("--min", "minimum", type=click.IntRange(1), default=1, show_default=True, help="The HPA's minReplicas.")
+@click.option("--max", "maximum", type=click.IntRange(1), default=100, show_default=True, help="The HPA's maxReplicas.")
+@click.option("--tolerance", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="The HPA's tolerance.")
+def check(address: str, **options: Any) -> None:
+    """Play KEDA's calls against the scaler at ADDRESS; say what KEDA and the HPA would do with the answers.
+
+    Exits with 1 where an answer would not do what it should.
+    """
+    import grpc  # noqa: PLC0415 - only this command talks to a scaler
+
+    from scaler.check import Deployment, ask, judge  # noqa: PLC0415
+
+    pairs = [pair.partition("=") for pair in options["metadata"]]
+    wrong = [key for key, equals, _ in pairs if not equals]
+    if wrong:
+        raise click.UsageError(f"--metadata must be KEY=VALUE, not {wrong[0]!r}")
+    try:
+        answers = ask(address, options["namespace"], options["name"], {key: value for key, _, value in pairs})
+    except grpc.RpcError as error:
+        raise click.ClickException(f"{address}: {error.code().name}: {error.details()}") from error
+    limits = options["minimum"], options["maximum"], options["tolerance"]
+    findings = list(judge(answers, None if options["replicas"] is None else Deployment(options["replicas"], *limits)))
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'WARN'}  {finding.text}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @main.command()

@@ -11,7 +11,7 @@ A tile takes about a millisecond, and requests are answered between tiles.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -108,12 +108,23 @@ class Engine:
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
 
+    def redeclare(self, workloads: Sequence[Workload]) -> None:
+        """Track just these workloads from the settings; one that is declared no more is forgotten like any other."""
+        self.roster.declared_no_more(self.clock())
+        for workload in workloads:
+            self.declare(workload)
+
     def _welcome(self, key: Key) -> Key:
+        workload = self.roster.entries[key].workload
         if key not in self._rows:
-            workload = self.roster.entries[key].workload
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
             self._newcomers.put_nowait(key)
+            return key
+        fleet, row = self._rows[key]
+        if fleet.workloads[row] is not workload:
+            fleet.configure(row, workload)
+            log.info("configured anew", workload=str(key))
         return key
 
     def row_of(self, key: Key) -> tuple[Fleet, int]:

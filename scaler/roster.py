@@ -85,11 +85,12 @@ class Roster:
 
     def _enter(self, workload: Workload, *, declared: bool, now_s: float) -> Key:
         key = Key(workload.namespace, workload.name, workload.fingerprint)
-        if key not in self.entries:
+        known = self.entries.get(key)
+        if known is None:
             self.admit(workload)
             self._check_room(workload.namespace)
             self._by_name.setdefault((key.namespace, key.name), []).append(key)
-        self.entries[key] = Entry(workload, declared, now_s)
+        self.entries[key] = Entry(workload, declared or (known is not None and known.declared), now_s)
         return key
 
     def _check_room(self, namespace: str) -> None:
@@ -100,6 +101,13 @@ class Roster:
                 f"{self.max_per_namespace} workloads are tracked in namespace {namespace} already "
                 "(max_workloads_per_namespace)"
             )
+
+    def declared_no_more(self, now_s: float) -> None:
+        """Treat the declared workloads as if somebody had asked for them just now."""
+        self._by_request.clear()
+        for entry in self.entries.values():
+            if entry.declared:
+                entry.declared, entry.asked_s = False, now_s
 
     def forget(self, key: Key) -> None:
         """Track a workload no longer."""
