@@ -9,6 +9,7 @@ A tile takes about a millisecond, and requests are answered between tiles.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,10 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from forecasting import catalog
 from forecasting.forecast import FloatArray
 from scaler.board import Board, Posted
-from scaler.core.domain import Kind, Running, Signal, Workload
+from scaler.core.domain import UNKNOWN, Kind, Running, Signal, Workload
 from scaler.core.learning import Learnt, learn
 from scaler.errors import FitFailed, ForesailError, SourceError
 from scaler.fitting import FitWorker
@@ -131,6 +133,10 @@ class Engine:
         """Fleet and row of a tracked workload."""
         return self._rows[key]
 
+    def seen_s(self, key: Key) -> float:
+        """Newest tick of a workload's fleet: samples up to it are history."""
+        return self._rows[key][0].ring.end_s
+
     async def first(self, key: Key) -> Posted:
         """Decision that may be served, waited for if the workload is new. Raises as `Board.first`."""
         return await self.board.first(key, self.settings.first_answer_s)
@@ -234,6 +240,7 @@ class Engine:
         running = self._cluster.running(key, t_s)
         if running is not None:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
+        if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
 
     # Newcomers --------------------------------------------------------------------------------------------------
@@ -263,6 +270,16 @@ class Engine:
         fleet.speak_naively(row)
         self._decide_alone(fleet, key, row, everyone)
         self._ask_for_fit(key)
+
+    async def recall(self, key: Key) -> None:
+        """Read a workload's history again: samples older than its newest tick have come in."""
+        fleet, row = self._rows[key]
+        with contextlib.suppress(SourceError):
+            await self._backfill(fleet, row, self.roster.entries[key].workload, fleet.ring.end_s)
+        if self._rows.get(key) == (fleet, row):
+            if fleet.models.speaker[row] == catalog.NOBODY:
+                fleet.speak_naively(row)
+            self._ask_for_fit(key)
 
     async def _backfill(self, fleet: Fleet, row: int, workload: Workload, t_s: float) -> float:
         """Read days in buckets and hours at the step; the newest load."""

@@ -19,6 +19,10 @@ class Replay:
         self._series = series
         self._step_s = step_s
 
+    def has(self, workload: Workload) -> bool:
+        """Whether anything is replayed for it."""
+        return (workload.namespace, workload.name, Signal.LOAD) in self._series
+
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
         """As `LoadSource.read`; wider intervals are means of the steps inside them."""
         series = self._series.get((workload.namespace, workload.name, signal))
