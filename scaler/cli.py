@@ -4,13 +4,20 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scaler import __version__
 from scaler.errors import ForesailError
 from scaler.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from scaler.engine import Engine
+    from scaler.push import PushedLoad
+    from scaler.servicer import GrpcDoor
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FORESAIL"}
 
@@ -54,43 +61,77 @@ def serve(*, demo: bool, **given: Any) -> None:
 async def _serve(settings: Settings, *, demo: bool) -> None:
     """Open both doors, run the loop until SIGINT or SIGTERM, then drain."""
     import structlog  # noqa: PLC0415 - what serving needs is loaded when serving
-    from aiohttp import web  # noqa: PLC0415
 
-    from scaler.demo import DemoCluster, demo_source, demo_workloads  # noqa: PLC0415
-    from scaler.engine import Engine, NoCluster  # noqa: PLC0415
-    from scaler.replay import Replay  # noqa: PLC0415
-    from scaler.servicer import GrpcDoor  # noqa: PLC0415
-    from scaler.telemetry import registry_of, set_up_logging  # noqa: PLC0415
-    from scaler.web import application  # noqa: PLC0415
+    from scaler.push import PushedLoad  # noqa: PLC0415
+    from scaler.telemetry import set_up_logging  # noqa: PLC0415
 
     set_up_logging(settings.log_level, settings.log_format)
     log = structlog.get_logger("foresail")
-    workloads = demo_workloads() if demo else []
-    cluster = DemoCluster(workloads) if demo else NoCluster()
-    engine = Engine(settings, demo_source() if demo else Replay({}, 15.0), cluster)
-    if isinstance(cluster, DemoCluster):
-        cluster.board = engine.board
-    for workload in workloads:
-        engine.declare(workload)
-
+    pushed = PushedLoad(settings.var / "pushed")
+    engine = _engine(settings, pushed, demo=demo)
+    runner, http, door = _doors(settings, engine, pushed)
+    pushed.load()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    door = GrpcDoor(engine)
-    runner = web.AppRunner(application(engine, registry_of(engine)), access_log=None, shutdown_timeout=settings.drain_s)
     await runner.setup()
-    host, _, port = settings.http_listen.rpartition(":")
-    loop = asyncio.create_task(engine.run())
+    running = [asyncio.create_task(engine.run()), asyncio.create_task(pushed.run())]
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        await http().start()
         await door.open(settings.grpc_listen)
-        log.info("serving", grpc=settings.grpc_listen, http=f"http://{settings.http_listen}", workloads=len(workloads))
+        scheme = "http" if settings.tls_cert is None else "https"
+        log.info("serving", grpc=settings.grpc_listen, http=f"{scheme}://{settings.http_listen}")
         stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({loop, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         log.info("draining", seconds=settings.drain_s)
     finally:
         await door.close(settings.drain_s)
         await runner.cleanup()
-        loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+        for task in running:
+            task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _engine(settings: Settings, pushed: "PushedLoad", *, demo: bool) -> "Engine":
+    """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
+    from scaler.demo import DemoCluster, demo_source, demo_workloads  # noqa: PLC0415
+    from scaler.engine import Engine, NoCluster  # noqa: PLC0415
+    from scaler.sources import Replicas, Sources  # noqa: PLC0415
+
+    workloads = demo_workloads() if demo else []
+    cluster = DemoCluster(workloads) if demo else NoCluster()
+    engine = Engine(settings, Sources(pushed, demo_source() if demo else None), Replicas(cluster, pushed))
+    if isinstance(cluster, DemoCluster):
+        cluster.board = engine.board
+    for workload in workloads:
+        engine.declare(workload)
+    return engine
+
+
+def _doors(
+    settings: Settings, engine: "Engine", pushed: "PushedLoad"
+) -> tuple["web.AppRunner", "Callable[[], web.TCPSite]", "GrpcDoor"]:
+    """Both doors, closed: HTTP's runner and what it listens with once it is set up, and gRPC's."""
+    from aiohttp import web  # noqa: PLC0415
+
+    from scaler.access import Access, Token, is_loopback  # noqa: PLC0415
+    from scaler.servicer import GrpcDoor  # noqa: PLC0415
+    from scaler.telemetry import registry_of  # noqa: PLC0415
+    from scaler.tls import TlsFiles  # noqa: PLC0415
+    from scaler.web import application  # noqa: PLC0415
+
+    host, _, port = settings.http_listen.rpartition(":")
+    token = None if settings.http_token_file is None else Token(settings.http_token_file)
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    names = frozenset(settings.tls_client_names)
+    routes = application(engine, registry_of(engine), pushed, Access(token, loopback=is_loopback(host)), names)
+    runner = web.AppRunner(routes, access_log=None, shutdown_timeout=settings.drain_s)
+    context = None if tls is None else tls.http_context()
+    return (
+        runner,
+        lambda: web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context),
+        GrpcDoor(engine, tls, names),
+    )
