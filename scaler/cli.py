@@ -1,7 +1,6 @@
 """The command `foresail`; the only place where objects are wired together."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,61 +41,24 @@ def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.option("--demo", is_flag=True, help="Serve demo workloads with a generated past and a simulated HPA.")
+@click.option("--print-settings", "show", is_flag=True, help="Print the settings as they would be used, and exit.")
 @_settings_options
-def serve(*, demo: bool, **given: Any) -> None:
+def serve(*, demo: bool, show: bool, **given: Any) -> None:
     """Answer KEDA over gRPC and HTTP."""
+    from scaler.config import read  # noqa: PLC0415 - what serving needs is loaded when serving
+    from scaler.service import serve as serve_all  # noqa: PLC0415
+
     try:
-        settings = load_settings(given)
-        asyncio.run(_serve(settings, demo=demo))
+        file = None if given["config"] is None else read(Path(given["config"]))
+        settings = load_settings(
+            {**(file.settings if file else {}), **{k: v for k, v in given.items() if v is not None}}
+        )
+        if show:
+            click.echo(settings.model_dump_json(indent=2))
+            return
+        asyncio.run(serve_all(settings, file, demo=demo))
     except ForesailError as error:
         raise click.ClickException(str(error)) from error
-
-
-async def _serve(settings: Settings, *, demo: bool) -> None:
-    """Open both doors, run the loop until SIGINT or SIGTERM, then drain."""
-    import structlog  # noqa: PLC0415 - what serving needs is loaded when serving
-    from aiohttp import web  # noqa: PLC0415
-
-    from scaler.demo import DemoCluster, demo_source, demo_workloads  # noqa: PLC0415
-    from scaler.engine import Engine, NoCluster  # noqa: PLC0415
-    from scaler.replay import Replay  # noqa: PLC0415
-    from scaler.servicer import GrpcDoor  # noqa: PLC0415
-    from scaler.telemetry import registry_of, set_up_logging  # noqa: PLC0415
-    from scaler.web import application  # noqa: PLC0415
-
-    set_up_logging(settings.log_level, settings.log_format)
-    log = structlog.get_logger("foresail")
-    workloads = demo_workloads() if demo else []
-    cluster = DemoCluster(workloads) if demo else NoCluster()
-    engine = Engine(settings, demo_source() if demo else Replay({}, 15.0), cluster)
-    if isinstance(cluster, DemoCluster):
-        cluster.board = engine.board
-    for workload in workloads:
-        engine.declare(workload)
-
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    door = GrpcDoor(engine)
-    runner = web.AppRunner(application(engine, registry_of(engine)), access_log=None, shutdown_timeout=settings.drain_s)
-    await runner.setup()
-    host, _, port = settings.http_listen.rpartition(":")
-    loop = asyncio.create_task(engine.run())
-    try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        await door.open(settings.grpc_listen)
-        log.info("serving", grpc=settings.grpc_listen, http=f"http://{settings.http_listen}", workloads=len(workloads))
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({loop, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if loop.done():
-            loop.result()
-        log.info("draining", seconds=settings.drain_s)
-    finally:
-        await door.close(settings.drain_s)
-        await runner.cleanup()
-        loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
 
 
 @main.command()

@@ -9,6 +9,7 @@ A tile takes about a millisecond, and requests are answered between tiles.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,9 @@ from typing import Protocol
 
 import structlog
 
+from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import Kind, Running, Samples, Signal, Workload
+from scaler.core.domain import UNKNOWN, Kind, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
@@ -130,6 +132,10 @@ class Engine:
     def row_of(self, key: Key) -> tuple[Fleet, int]:
         """Fleet and row of a tracked workload."""
         return self._rows[key]
+
+    def seen_s(self, key: Key) -> float:
+        """Newest tick of a workload's fleet: samples up to it are history."""
+        return self._rows[key][0].ring.end_s
 
     async def first(self, key: Key) -> Posted:
         """Decision that may be served, waited for if the workload is new. Raises as `Board.first`, with the reason."""
@@ -273,6 +279,7 @@ class Engine:
         running = self._cluster.running(key, t_s)
         if running is not None:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
+        if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
 
     # Newcomers --------------------------------------------------------------------------------------------------
@@ -307,6 +314,16 @@ class Engine:
             fleet.speak_naively(row)
         self._decide_alone(fleet, key, row, everyone)
         self._lessons.ask(key)
+
+    async def recall(self, key: Key) -> None:
+        """Read a workload's history again: samples older than its newest tick have come in."""
+        fleet, row = self._rows[key]
+        with contextlib.suppress(SourceError):
+            await self._backfill(key)
+        if self._rows.get(key) == (fleet, row):
+            if fleet.models.speaker[row] == catalog.NOBODY:
+                fleet.speak_naively(row)
+            self._lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
         """Read days in buckets and hours at the step; the newest load."""
