@@ -1,7 +1,7 @@
 """`foresail check`: play KEDA's calls against a scaler, and say what KEDA and the HPA would do with the answers."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -67,11 +67,13 @@ def judge(answers: Answers, deployment: Deployment | None) -> Iterator[Finding]:
     """What KEDA and the HPA would make of the answers; without a deployment only what KEDA would."""
     spec_ok = len(answers.specs) == 1 and answers.specs[0][1] > 0
     yield Finding(
-        ok=spec_ok, text=f"GetMetricSpec: {_listed(answers.specs)}; KEDA wants one metric with a target above 0"
+        ok=spec_ok,
+        text=f"GetMetricSpec: {_listed([f'{name} with target {target:g}' for name, target in answers.specs])}; KEDA wants one metric with a target above 0",
     )
     usable = len(answers.values) == 1 and math.isfinite(answers.values[0]) and answers.values[0] >= 0
     yield Finding(
-        ok=usable, text=f"GetMetrics: {_listed(answers.values)}; the HPA adds all values, so there must be just one"
+        ok=usable,
+        text=f"GetMetrics: {_listed([f'{value:g}' for value in answers.values])}; the HPA adds all values, so there must be just one",
     )
     activity = "active" if answers.active else "inactive: KEDA scales to zero after cooldownPeriod"
     yield Finding(ok=True, text=f"IsActive: {activity}")
@@ -111,5 +113,5 @@ def _at_edge(asked: int, deployment: Deployment) -> bool:
     return asked == 2 * deployment.maximum or asked <= 1
 
 
-def _listed(values: tuple[object, ...]) -> str:
-    return ", ".join(map(str, values)) or "nothing"
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(values) or "nothing"
