@@ -66,15 +66,11 @@ def ask(address: str, namespace: str, name: str, metadata: Mapping[str, str]) ->
 def judge(answers: Answers, deployment: Deployment | None) -> Iterator[Finding]:
     """What KEDA and the HPA would make of the answers; without a deployment only what KEDA would."""
     spec_ok = len(answers.specs) == 1 and answers.specs[0][1] > 0
-    yield Finding(
-        ok=spec_ok,
-        text=f"GetMetricSpec: {_listed([f'{name} with target {target:g}' for name, target in answers.specs])}; KEDA wants one metric with a target above 0",
-    )
+    specs = _listed([f"{name} with target {target:g}" for name, target in answers.specs])
+    yield Finding(ok=spec_ok, text=f"GetMetricSpec: {specs}; KEDA wants one metric with a target above 0")
     usable = len(answers.values) == 1 and math.isfinite(answers.values[0]) and answers.values[0] >= 0
-    yield Finding(
-        ok=usable,
-        text=f"GetMetrics: {_listed([f'{value:g}' for value in answers.values])}; the HPA adds all values, so there must be just one",
-    )
+    values = _listed([f"{value:g}" for value in answers.values])
+    yield Finding(ok=usable, text=f"GetMetrics: {values}; the HPA adds all values, so there must be just one")
     activity = "active" if answers.active else "inactive: KEDA scales to zero after cooldownPeriod"
     yield Finding(ok=True, text=f"IsActive: {activity}")
     if usable and answers.active and answers.values[0] == 0:
