@@ -1,6 +1,11 @@
 """`foresail backtest` from its input to its files."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +193,16 @@ def test_a_summary_names_the_worst_case() -> None:
     assert row["cases"] == 2
     assert row["worst"] == "b-60s"
     assert row["geometric_mean"] == pytest.approx(np.sqrt(0.8 * 1.2), abs=1e-4)
+
+
+@pytest.mark.process
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    path, out = csv_of(rising(3.0), tmp_path / "rising.csv"), tmp_path / "out"
+    command = [sys.executable, "-m", "scaler", "backtest", str(path), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    time.sleep(4.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert b"nothing was written" in said
+    assert not out.exists()

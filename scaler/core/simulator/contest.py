@@ -39,8 +39,8 @@ WINDOWS_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds that are tried; 300 s is the default."""
 FIXED = (0.5, 0.6, 0.7, 0.8)
 """Targets that people set without calibrating."""
-TRIGGERS: FloatArray = np.geomspace(0.2, 1.3, 41)
-"""Targets of forecasts as triggers; above 1 they count on the forecast being too high."""
+TRIGGERS: FloatArray = np.concatenate([np.geomspace(0.2, 0.7, 14, endpoint=False), np.linspace(0.7, 1.05, 36)])
+"""Targets of forecasts as triggers, a point apart where their frontiers are steep."""
 TRIGGER_WINDOW_S = 60.0
 PRICES: FloatArray = np.geomspace(1.0, 3e4, 28)
 """Prices of a short replica: levels from 0.5 to 0.99997."""

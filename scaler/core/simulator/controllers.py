@@ -106,6 +106,7 @@ class Clairvoyant:
     def __init__(self, peak: FloatArray, utilisation: FloatArray, fleet: Workloads) -> None:
         self._wanted = np.maximum(np.ceil(peak[:, None] / (fleet.capacity * utilisation) - 1e-9), 1.0)
         self._fleet = fleet
+        # It keeps no surplus that the band forced: it knows when that is needed again.
         self._band = dead_band.initial_state(len(utilisation))
         # An overshoot costs little against a peak that is certain to come.
         self._price = np.full(len(utilisation), 100.0)
@@ -117,9 +118,7 @@ class Clairvoyant:
         wanted = self._wanted[seen.step]
         last = seen.replicas if self._last is None else self._last
         self._last = np.where(np.isnan(wanted), last, np.nan_to_num(wanted)).astype(np.int64)
-        value, self._band = dead_band.encode(
-            self._last, seen.replicas, self._active, self._price, self._fleet, self._band
-        )
+        value, _ = dead_band.encode(self._last, seen.replicas, self._active, self._price, self._fleet, self._band)
         return Answer(value, self._active)
 
 

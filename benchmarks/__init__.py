@@ -1,0 +1,1 @@
+"""Timings, each beside what is wanted."""
