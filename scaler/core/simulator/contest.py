@@ -1,7 +1,7 @@
 """The contest: every controller over every setting of its knob, on the same load.
 
-Four heats that know nothing of each other, so that they may run in processes of their own: triggers on the test part,
-the HPA on the training part, everything that needs forecasts, and what faster pods would change.
+Four heats that know nothing of each other, so that they may run in processes of their own: what needs no model, the HPA
+on the training part, everything that needs forecasts, and what faster pods would change.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ def steps_of(scene: Scene) -> int:
 
 
 def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
-    """The HPA over all thresholds and windows, and the naive forecasts, on the test part."""
+    """What needs no model, on the test part: the HPA over all settings, naive forecasts, and the clairvoyant."""
     part = scene.test
     seasonal = _seasonal_maximum(scene)[part.first : part.last]
     entries = [
@@ -131,6 +131,7 @@ def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
         ),
         Entry("last_value", TARGET, TRIGGERS, LastValue(), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
         Entry("seasonal_naive_max", TARGET, TRIGGERS, AtLeast(seasonal), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
+        _clairvoyant(scene, peak_ahead(cut(scene.load, part).value, int(scene.fleet.h[0]))),
     ]
     return Heat(_compete(scene, part, entries, progress, latency=True))
 
@@ -157,7 +158,6 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
             AtLeast(foreseen.peak[:, 0]),
             _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
         ),
-        _clairvoyant(scene, peak),
     ]
     outcomes = _compete(scene, part, entries, progress, latency=True)
     return Heat(outcomes, _prophecy(scene, foreseen, peak, served))
