@@ -6,7 +6,7 @@ WORTH_PCT = 2.0
 """Saving below which two frontiers count as equal: what noise and metric window alone move a value by."""
 SEASONAL = 0.3
 """Day-to-day correlation from which a load is called seasonal: the traces with clear daily cycles have 0.5–0.98."""
-CALM = 0.99
+CALM = 0.98
 """Share of the load whose jumps the headroom must cover for "already covers"."""
 
 
@@ -44,7 +44,7 @@ class Case:
     headroom: float
     """Capacity over target of the reactive rule's best setting."""
     covered: float
-    """Share of the metric's largest values within the next lead time that its value now, times that headroom, covers."""
+    """Share of the largest values within the next lead time that the value now, times that headroom, covers."""
 
 
 @dataclass(frozen=True, slots=True)
