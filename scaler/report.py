@@ -197,7 +197,7 @@ def _drawn(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Outcome]:
 def _short(scene: Scene, outcome: Outcome) -> FloatArray:
     load = cut(scene.load, scene.test).value
     known = np.nan_to_num(load) * scene.scored(scene.test)
-    return np.asarray(np.where(known > scene.capacity * outcome.ready + SLACK, known, 0.0))
+    return np.asarray(known * outcome.short)
 
 
 def _days(scene: Scene, outcome: Outcome) -> tuple[int, int]:

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from scaler import suite
-from scaler.backtest import Assumptions, Judged, chosen, question_of, replace_file, write
+from scaler.backtest import Assumptions, Judged, chosen, judge_here, question_of, replace_file, write
 from scaler.cli import main
-from scaler.core.domain import Workload
+from scaler.core.domain import Kind, Workload
 from scaler.core.simulator.score import cost_at
 from scaler.result import ORDER
 from scaler.scaledobject import read
@@ -193,6 +193,17 @@ def test_a_summary_names_the_worst_case() -> None:
     assert row["cases"] == 2
     assert row["worst"] == "b-60s"
     assert row["geometric_mean"] == pytest.approx(np.sqrt(0.8 * 1.2), abs=1e-4)
+
+
+def test_a_queue_is_judged_by_the_age_of_its_oldest_message() -> None:
+    trace = rising(2.1)
+    workload = Workload(
+        "shop", "mail", "0", threshold=300.0, capacity=10.0, kind=Kind.QUEUE, lead_s=60.0, latency_target_s=60.0
+    )
+    table = judge_here(question_of(trace, workload, Assumptions())).result["controllers"]
+    assert table["clairvoyant"]["frontier"][0][0] < 0.5
+    assert table["foresail_shipped"]["shown"]["short_pct"] < table["hpa_80"]["shown"]["short_pct"] + 1.0
+    assert table["foresail_shipped"]["shown"]["cost_ratio"] < 3.0
 
 
 @pytest.mark.process

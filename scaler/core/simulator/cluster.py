@@ -109,6 +109,8 @@ class Run:
     """Pods that cost money; the same array where nothing drains."""
     late: NDArray[np.bool_] | None
     """Whether the latency target was missed; None where latency is not modelled."""
+    queue: bool = False
+    """Whether missing that target is the shortage: for a queue it is the age of its oldest message that counts."""
 
 
 def scatter(n_steps: int, rng: np.random.Generator) -> FloatArray:
@@ -194,4 +196,4 @@ def run(world: World, setup: Setup, controller: Controller, progress: Callable[[
         cluster.scale(step, controller.answer(seen))
         if progress is not None and step % PROGRESS_STEPS == PROGRESS_STEPS - 1:
             progress(PROGRESS_STEPS)
-    return Run(replicas, ready, billed, late)
+    return Run(replicas, ready, billed, late, world.queue)

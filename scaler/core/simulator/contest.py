@@ -30,7 +30,7 @@ from scaler.core.simulator.controllers import (
 from scaler.core.simulator.foresight import Past, foresee, learnt_price
 from scaler.core.simulator.load import peak_ahead, same_time_before
 from scaler.core.simulator.scene import Part, Scene, cut
-from scaler.core.simulator.score import Tally, figures, tally
+from scaler.core.simulator.score import Tally, figures, shortage, tally
 
 Progress = Callable[[int], None]
 THRESHOLDS: FloatArray = np.geomspace(0.2, 1.0, 61)
@@ -87,6 +87,8 @@ class Outcome:
     """Ready replicas of the setting shown, (T,)."""
     billed: Record
     """What it paid for, (T,)."""
+    short: BoolArray
+    """Where it was short, (T,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
             "max_reactive_forecast",
             TARGET,
             TRIGGERS,
-            AtLeast(foreseen.peak[:, 0]),
+            AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity),
             _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
         ),
     ]
@@ -226,10 +228,7 @@ def _rules(scene: Scene, shares: Sequence[float] | FloatArray, window_s: float) 
 
 def _per_replica(scene: Scene) -> float:
     """What a share of 1 means: the capacity; for a queue the messages one replica clears within the latency target."""
-    if not scene.fleet.queue[0]:
-        return scene.capacity
-    target_s = float(scene.fleet.latency_target_s[0])
-    return scene.capacity * (float(scene.fleet.lead_s[0]) if np.isnan(target_s) else target_s)
+    return scene.capacity * (scene.age_target_s if scene.fleet.queue[0] else 1.0)
 
 
 def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
@@ -240,7 +239,7 @@ def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
 def _seasonal_maximum(scene: Scene) -> FloatArray:
     window = round(MIMIR_S / scene.step_s)
     week, day = (same_time_before(scene.load.metric, round(s / scene.step_s), window) for s in SEASONS_S)
-    return np.where(np.isnan(week), day, week)
+    return np.where(np.isnan(week), day, week) * _per_replica(scene) / scene.capacity
 
 
 def _compete(
@@ -254,6 +253,7 @@ def _compete(
     world = scene.world(part, latency=latency)
     record = run(world, setup, together, progress)
     sums = tally(record, world.load.value, setup.capacity, scene.scored(part), scene.block, scene.step_s)
+    short = shortage(record, world.load.value, setup.capacity, np.arange(len(world.load.value)))
     outcomes, start = [], 0
     for entry in entries:
         rows = slice(start, start + len(entry.knobs))
@@ -268,6 +268,7 @@ def _compete(
                 shown,
                 record.ready[:, start + shown].copy(),
                 record.billed[:, start + shown].copy(),
+                short[:, start + shown].copy(),
             )
         )
         start = rows.stop
