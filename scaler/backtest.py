@@ -99,6 +99,7 @@ def judge(question: Question, price_per_hour: float | None, console: Console) ->
         while not all(one.ready() for one in running.values()):
             moved(done.value)
             time.sleep(POLL_S)
+            _ = [one.get() for one in running.values() if one.ready()]  # raises what a heat raised, at once
         heats = {name: one.get() for name, one in running.items()}
     return Judged(scene, heats, result_of(scene, heats, price_per_hour))
 

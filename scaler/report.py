@@ -182,8 +182,8 @@ def table(result: dict[str, Any]) -> str:
 
 def _drawn(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Outcome]:
     """The settings whose replicas are drawn: the best HPA, ours as it ships, and the limit."""
-    looked = {one.name: one for one in heats["forecasts"].outcomes}
-    windows = [one for one in heats["triggers"].outcomes if one.name.startswith("hpa_window")]
+    looked = {one.name: one for name in ("forecasts", "triggers") for one in heats[name].outcomes}
+    windows = [one for name, one in looked.items() if name.startswith("hpa_window")]
     limit = scene.question.limit_pct
 
     def worth(one: Outcome) -> tuple[bool, float]:
@@ -197,7 +197,7 @@ def _drawn(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Outcome]:
 def _short(scene: Scene, outcome: Outcome) -> FloatArray:
     load = cut(scene.load, scene.test).value
     known = np.nan_to_num(load) * scene.scored(scene.test)
-    return np.asarray(np.where(known > scene.capacity * outcome.ready + SLACK, known, 0.0))
+    return np.asarray(known * outcome.short)
 
 
 def _days(scene: Scene, outcome: Outcome) -> tuple[int, int]:

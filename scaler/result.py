@@ -185,7 +185,7 @@ def _verdict(scene: Scene, found: Mapping[str, Contender]) -> tuple[Case, Verdic
         ratio=None if interval is None else (interval.low, interval.high),
         season=season_strength(scene.load.value, scene.step_s),
         headroom=headroom,
-        covered=covered_share(load.metric, peak_ahead(load.value, int(scene.fleet.h[0])), headroom),
+        covered=covered_share(load.metric, peak_ahead(load.metric, int(scene.fleet.h[0])), headroom),
     )
     return case, judge(case)
 
@@ -208,15 +208,14 @@ def _verdict_row(
     row["season"], row["headroom"], row["covered_pct"] = case.season, case.headroom, 100.0 * case.covered
     row["what_if"] = [*_what_if_capacity(scene, heats), *_what_if_lead(scene, heats, case)]
     if price_per_hour is not None and verdict.saving_pct is not None and case.reactive.cost is not None:
-        row["saved_per_month"] = _monthly(scene, case, price_per_hour)
+        row["saved_per_month"] = _monthly(scene, case, verdict.saving_pct, price_per_hour)
     return row
 
 
-def _monthly(scene: Scene, case: Case, price_per_hour: float) -> float:
+def _monthly(scene: Scene, case: Case, saving_pct: float, price_per_hour: float) -> float:
     load = cut(scene.load, scene.test).value[scene.scored(scene.test)]
     needed = float(np.nanmean(np.maximum(np.ceil(load / scene.capacity), 1.0)))
-    difference = (case.reactive.cost or 0.0) - (case.ours.cost or 0.0)
-    return difference * needed * MONTH_H * price_per_hour
+    return saving_pct / 100.0 * (case.reactive.cost or 0.0) * needed * MONTH_H * price_per_hour
 
 
 def _what_if_capacity(scene: Scene, heats: Mapping[str, Heat]) -> list[str]:

@@ -1,6 +1,11 @@
 """`foresail backtest` from its input to its files."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from scaler import suite
-from scaler.backtest import Assumptions, Judged, chosen, question_of, replace_file, write
+from scaler.backtest import Assumptions, Judged, chosen, judge_here, question_of, replace_file, write
 from scaler.cli import main
-from scaler.core.domain import Workload
+from scaler.core.domain import Kind, Workload
 from scaler.core.simulator.score import cost_at
 from scaler.result import ORDER
 from scaler.scaledobject import read
@@ -188,3 +193,27 @@ def test_a_summary_names_the_worst_case() -> None:
     assert row["cases"] == 2
     assert row["worst"] == "b-60s"
     assert row["geometric_mean"] == pytest.approx(np.sqrt(0.8 * 1.2), abs=1e-4)
+
+
+def test_a_queue_is_judged_by_the_age_of_its_oldest_message() -> None:
+    trace = rising(2.1)
+    workload = Workload(
+        "shop", "mail", "0", threshold=300.0, capacity=10.0, kind=Kind.QUEUE, lead_s=60.0, latency_target_s=60.0
+    )
+    table = judge_here(question_of(trace, workload, Assumptions())).result["controllers"]
+    assert table["clairvoyant"]["frontier"][0][0] < 0.5
+    assert table["foresail_shipped"]["shown"]["short_pct"] < table["hpa_80"]["shown"]["short_pct"] + 1.0
+    assert table["foresail_shipped"]["shown"]["cost_ratio"] < 3.0
+
+
+@pytest.mark.process
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    path, out = csv_of(rising(3.0), tmp_path / "rising.csv"), tmp_path / "out"
+    command = [sys.executable, "-m", "scaler", "backtest", str(path), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    time.sleep(4.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert b"nothing was written" in said
+    assert not out.exists()

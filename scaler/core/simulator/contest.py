@@ -1,7 +1,7 @@
 """The contest: every controller over every setting of its knob, on the same load.
 
-Four heats that know nothing of each other, so that they may run in processes of their own: triggers on the test part,
-the HPA on the training part, everything that needs forecasts, and what faster pods would change.
+Four heats that know nothing of each other, so that they may run in processes of their own: what needs no model, the HPA
+on the training part, everything that needs forecasts, and what faster pods would change.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from scaler.core.simulator.controllers import (
 from scaler.core.simulator.foresight import Past, foresee, learnt_price
 from scaler.core.simulator.load import peak_ahead, same_time_before
 from scaler.core.simulator.scene import Part, Scene, cut
-from scaler.core.simulator.score import Tally, figures, tally
+from scaler.core.simulator.score import Tally, figures, shortage, tally
 
 Progress = Callable[[int], None]
 THRESHOLDS: FloatArray = np.geomspace(0.2, 1.0, 61)
@@ -39,8 +39,8 @@ WINDOWS_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds that are tried; 300 s is the default."""
 FIXED = (0.5, 0.6, 0.7, 0.8)
 """Targets that people set without calibrating."""
-TRIGGERS: FloatArray = np.geomspace(0.2, 1.3, 41)
-"""Targets of forecasts as triggers; above 1 they count on the forecast being too high."""
+TRIGGERS: FloatArray = np.concatenate([np.geomspace(0.2, 0.7, 14, endpoint=False), np.linspace(0.7, 1.05, 36)])
+"""Targets of forecasts as triggers, a point apart where their frontiers are steep."""
 TRIGGER_WINDOW_S = 60.0
 PRICES: FloatArray = np.geomspace(1.0, 3e4, 28)
 """Prices of a short replica: levels from 0.5 to 0.99997."""
@@ -87,6 +87,8 @@ class Outcome:
     """Ready replicas of the setting shown, (T,)."""
     billed: Record
     """What it paid for, (T,)."""
+    short: BoolArray
+    """Where it was short, (T,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def steps_of(scene: Scene) -> int:
 
 
 def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
-    """The HPA over all thresholds and windows, and the naive forecasts, on the test part."""
+    """What needs no model, on the test part: the HPA over all settings, naive forecasts, and the clairvoyant."""
     part = scene.test
     seasonal = _seasonal_maximum(scene)[part.first : part.last]
     entries = [
@@ -131,6 +133,7 @@ def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
         ),
         Entry("last_value", TARGET, TRIGGERS, LastValue(), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
         Entry("seasonal_naive_max", TARGET, TRIGGERS, AtLeast(seasonal), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
+        _clairvoyant(scene, peak_ahead(cut(scene.load, part).value, int(scene.fleet.h[0]))),
     ]
     return Heat(_compete(scene, part, entries, progress, latency=True))
 
@@ -154,10 +157,9 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
             "max_reactive_forecast",
             TARGET,
             TRIGGERS,
-            AtLeast(foreseen.peak[:, 0]),
+            AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity),
             _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
         ),
-        _clairvoyant(scene, peak),
     ]
     outcomes = _compete(scene, part, entries, progress, latency=True)
     return Heat(outcomes, _prophecy(scene, foreseen, peak, served))
@@ -226,10 +228,7 @@ def _rules(scene: Scene, shares: Sequence[float] | FloatArray, window_s: float) 
 
 def _per_replica(scene: Scene) -> float:
     """What a share of 1 means: the capacity; for a queue the messages one replica clears within the latency target."""
-    if not scene.fleet.queue[0]:
-        return scene.capacity
-    target_s = float(scene.fleet.latency_target_s[0])
-    return scene.capacity * (float(scene.fleet.lead_s[0]) if np.isnan(target_s) else target_s)
+    return scene.capacity * (scene.age_target_s if scene.fleet.queue[0] else 1.0)
 
 
 def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
@@ -240,7 +239,7 @@ def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
 def _seasonal_maximum(scene: Scene) -> FloatArray:
     window = round(MIMIR_S / scene.step_s)
     week, day = (same_time_before(scene.load.metric, round(s / scene.step_s), window) for s in SEASONS_S)
-    return np.where(np.isnan(week), day, week)
+    return np.where(np.isnan(week), day, week) * _per_replica(scene) / scene.capacity
 
 
 def _compete(
@@ -254,6 +253,7 @@ def _compete(
     world = scene.world(part, latency=latency)
     record = run(world, setup, together, progress)
     sums = tally(record, world.load.value, setup.capacity, scene.scored(part), scene.block, scene.step_s)
+    short = shortage(record, world.load.value, setup.capacity, np.arange(len(world.load.value)))
     outcomes, start = [], 0
     for entry in entries:
         rows = slice(start, start + len(entry.knobs))
@@ -268,6 +268,7 @@ def _compete(
                 shown,
                 record.ready[:, start + shown].copy(),
                 record.billed[:, start + shown].copy(),
+                short[:, start + shown].copy(),
             )
         )
         start = rows.stop

@@ -60,7 +60,7 @@ def tally(run: Run, load: FloatArray, capacity: FloatArray, scored: BoolArray, b
         chosen = np.flatnonzero(known[start : start + block]) + start
         y = load[chosen, None]
         enough = capacity * run.ready[chosen]
-        short = y > enough + SLACK
+        short = shortage(run, load, capacity, chosen)
         late = np.full(len(capacity), np.nan) if run.late is None else (y * run.late[chosen]).sum(axis=0)
         blocks.append(
             np.stack(
@@ -78,6 +78,13 @@ def tally(run: Run, load: FloatArray, capacity: FloatArray, scored: BoolArray, b
             )
         )
     return Tally(*np.stack(blocks, axis=1))
+
+
+def shortage(run: Run, load: FloatArray, capacity: FloatArray, steps: IntArray) -> BoolArray:
+    """Whether the load of `steps` met too few ready replicas, or for a queue too old a backlog, (len(steps), B)."""
+    if run.queue and run.late is not None:
+        return np.asarray(run.late[steps])
+    return np.asarray(load[steps, None] > capacity * run.ready[steps] + SLACK)
 
 
 def _moves(replicas: "np.ndarray[tuple[int, ...], np.dtype[np.int32]]", window: int) -> tuple[BoolArray, BoolArray]:
