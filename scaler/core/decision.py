@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.forecast import BoolArray, FloatArray, IntArray, at_score
+from forecasting.forecast import BoolArray, IntArray, at_score
 from scaler.core import dead_band, guardrails, hpa, policies, price, trust
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Observations, Workloads
 
@@ -29,8 +29,6 @@ class State:
     band: dead_band.BandState
     decided: IntArray
     """Last decision, UNKNOWN before the first."""
-    last_load: FloatArray
-    """Newest good sample, NaN before the first."""
     quiet: IntArray
     """Steps in a row without load and without a likely one."""
     active: BoolArray
@@ -45,7 +43,6 @@ def initial_state(n: int, step_s: float) -> State:
         guard=guardrails.initial_state(n, step_s),
         band=dead_band.initial_state(n),
         decided=np.full(n, UNKNOWN, np.int64),
-        last_load=np.full(n, np.nan),
         quiet=np.zeros(n, np.int64),
         active=np.ones(n, np.bool_),
     )
@@ -111,7 +108,6 @@ def decide(
         guard=guard_state,
         band=band_state,
         decided=final,
-        last_load=np.where(seen.fresh, seen.load, state.last_load),
         quiet=quiet,
         active=active,
     )

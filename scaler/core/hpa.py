@@ -127,7 +127,7 @@ def _stabilized(
         found = np.where(first & (rules.up.window_s > 0), replicas, MANY)
         ceiling = np.minimum(np.minimum(_extreme(ring, age_s, rules.up.window_s, np.minimum, MANY), found), wanted)
     between = np.minimum(np.maximum(replicas, ceiling), floor)
-    return np.asarray(np.where(rules.with_behavior, between, floor))
+    return between if rules.with_behavior.all() else np.asarray(np.where(rules.with_behavior, between, floor))
 
 
 def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufunc, neutral: int) -> IntArray:
@@ -156,8 +156,9 @@ def _rate_limited(
         np.minimum(wanted, np.maximum(up_limit, replicas)),
         np.maximum(wanted, np.minimum(down_limit, replicas)),
     )
-    older = np.minimum(wanted, np.maximum(2 * replicas, 4))
-    return np.where(rules.with_behavior, limited, older)
+    if rules.with_behavior.all():
+        return limited
+    return np.where(rules.with_behavior, limited, np.minimum(wanted, np.maximum(2 * replicas, 4)))
 
 
 def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArray | int:

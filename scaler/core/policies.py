@@ -49,6 +49,8 @@ def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> Flo
 
     The backlog expected when a replica started now is ready must be worked off within the latency target.
     """
+    if not fleet.queue.any():
+        return np.zeros(len(fleet.queue))
     ready = np.where(seen.ready > 0, seen.ready, 0)
     depth = np.where(np.isnan(seen.load), 0.0, seen.load)
     backlog = np.maximum(depth + (peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)

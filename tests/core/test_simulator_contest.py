@@ -6,7 +6,7 @@ import pytest
 from forecasting import catalog
 from forecasting.forecast import FloatArray
 from scaler.core import price
-from scaler.core.domain import Observations, Workload, columns_of
+from scaler.core.domain import Observations, Samples, Workload, columns_of
 from scaler.core.learning import Learnt, due_cutoff_s
 from scaler.core.simulator.cluster import Answer, Seen
 from scaler.core.simulator.constants import ALL
@@ -40,7 +40,7 @@ def test_forecasts_made_in_advance_are_those_of_the_service() -> None:
         now_s = float(t_s[step])
         fleet = Fleet(STEP_S, now_s, TrustRules(), n_rows=1)
         fleet.add(WORKLOAD)
-        fleet.backfill(0, t_s[: len(known)], known, STEP_S)
+        fleet.backfill(0, now_s, Samples(known, known), STEP_S)
         cutoff_s = due_cutoff_s(now_s, now_s - START_S, WORKLOAD.fingerprint, 60.0)
         assert foreseen.version[step] == int(cutoff_s)
         history, _ = fleet.lesson([0])
