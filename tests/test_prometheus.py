@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from forecasting.forecast import FloatArray
 from scaler.core.domain import Mode, Samples, Signal, Workload
+from scaler.core.suitability import Problem
 from scaler.engine import HISTORY_AGAIN_S, Engine, NoCluster
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TriggerError
+from scaler.inspection import inspect
 from scaler.prometheus import Limits
 from scaler.servers import Server
 from scaler.settings import Settings
@@ -315,6 +318,38 @@ async def test_what_was_asked_is_counted_by_server(fake: FakePrometheus) -> None
     assert exchange.read_bytes > 50
 
 
+# Whether it can be scaled on -------------------------------------------------------------------------------------
+
+
+async def test_an_inspection_names_what_is_wrong_with_each_query(fake: FakePrometheus) -> None:
+    workload = asking(fake, kind="queue", arrivalQuery="avg(x)")
+    async with source_of(server(fake)) as source:
+        assert await inspect(source, workload, WEDNESDAY_S) == {workload.query: [], "avg(x)": [Problem.NO_TOTAL]}
+        fake.n_series = 2
+        assert await inspect(source, asking(fake), WEDNESDAY_S) == {workload.query: [Problem.SEVERAL]}
+        fake.n_series = 0
+        assert await inspect(source, asking(fake), WEDNESDAY_S) == {workload.query: [Problem.NONE]}
+
+
+async def test_an_inspection_finds_a_query_that_the_replica_count_drives(fake: FakePrometheus) -> None:
+    def replicas(t_s: FloatArray) -> FloatArray:
+        return np.ceil(daily(t_s // 1800 * 1800) / 50)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        fake.misbehave = None
+        fake.load = replicas if request.query["query"] == "replicas" else lambda t_s: daily(t_s) / replicas(t_s)
+        try:
+            return await fake.answer(request)
+        finally:
+            fake.misbehave = answer
+
+    fake.misbehave = answer
+    limits = Limits(histories=1)
+    async with source_of(server(fake), limits=limits) as source:
+        found = await inspect(source, asking(fake), WEDNESDAY_S, "replicas")
+    assert list(found.values()) == [[Problem.FALLS_WITH_REPLICAS]]
+
+
 # TLS ------------------------------------------------------------------------------------------------------------
 
 
@@ -390,7 +425,7 @@ QUEUE = {"kind": "queue", "latencyTarget": "60s", "arrivalQuery": "sum(rate(arri
 async def an_engine(fake: FakePrometheus, **settings: object) -> AsyncIterator[tuple[Engine, Clock]]:
     clock = Clock()
     async with source_of(server(fake)) as source:
-        engine = Engine(Settings.model_validate(settings), source, NoCluster(), clock)
+        engine = Engine(Settings.model_validate({"first_answer_s": 20, **settings}), source, NoCluster(), clock)
         async with loop_of(engine):
             yield engine, clock
 
@@ -469,7 +504,7 @@ async def test_a_history_that_could_not_be_read_is_read_once_the_server_is_back(
             await engine.first(key)
         fake.misbehave = None
         await tick(engine, clock, round(HISTORY_AGAIN_S / 15) + 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while engine.board.answer(key).mode is Mode.LEARNING:
                 await asyncio.sleep(0.02)
 
@@ -481,7 +516,7 @@ async def test_after_an_outage_longer_than_the_fine_history_all_of_it_is_read_ag
         clock.now_s += 5 * 3600.0
         fake.asked.clear()
         await tick(engine, clock)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(fake.asked) < 1 + 5 + 1 + 1:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
@@ -494,7 +529,7 @@ async def test_one_hanging_server_leaves_the_workloads_of_another_alone(fake: Fa
         hanging.bind(("127.0.0.1", 0))
         hanging.listen()
         url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
-        clock, settings = Clock(), Settings(read_timeout_s=0.3, first_answer_s=1)
+        clock, settings = Clock(), Settings(read_timeout_s=0.3, first_answer_s=20)
         other = Server(url=url, namespaces=("shop",), timeout_s=0.2)
         async with (
             source_of(server(fake), other) as source,
