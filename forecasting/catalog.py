@@ -78,7 +78,7 @@ def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     for number, forecast in ((REGRESSION, _regression), (NAIVE, _naive)):
         chosen = np.flatnonzero(speaker == number)
         if len(chosen):
-            said = forecast(models, history, rows if len(chosen) == len(rows.h) else _some(rows, chosen))
+            said = forecast(models, history, rows if len(chosen) == len(rows.h) else rows.some(chosen))
             peak[chosen], path[chosen] = said.peak, said.path
     return Quantiles(peak, path)
 
@@ -89,7 +89,3 @@ def _regression(models: Models, history: History, rows: Rows) -> Quantiles:
 
 def _naive(models: Models, history: History, rows: Rows) -> Quantiles:
     return naive.predict(models.naive, history, rows)
-
-
-def _some(rows: Rows, chosen: IntArray) -> Rows:
-    return Rows(rows.workload[chosen], rows.origin_s[chosen], rows.h[chosen], rows.season_s[chosen])

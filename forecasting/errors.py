@@ -1,7 +1,8 @@
 """What forecasting refuses.
 
 ForecastingError
-└── NotEnoughHistory    a fit needs more samples than it was given
+├── NotEnoughHistory    a fit needs more samples than it was given
+└── NegativeLoad        a history holds a load below zero
 """
 
 
@@ -11,3 +12,7 @@ class ForecastingError(Exception):
 
 class NotEnoughHistory(ForecastingError):  # noqa: N818 - reads as the fact it states
     """A fit was asked for with too few samples; the message says how many there are and how many it takes."""
+
+
+class NegativeLoad(ForecastingError):  # noqa: N818
+    """A history holds a load below zero, which nothing here can take the logarithm of."""

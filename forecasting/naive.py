@@ -45,9 +45,10 @@ def fit(history: History, h: int, *, averaged: bool, config: NaiveConfig = Naive
 
     Raises:
         NotEnoughHistory: fewer than `config.min_rows` origins have a known window.
+        NegativeLoad: a load is below zero.
     """
-    rows = training_rows(history, h, config.max_rows)
     epsilon = max(0.01 * mean_load(history), 1e-12)
+    rows = training_rows(history, h, config.max_rows)
     window, last = window_targets(history, rows, averaged=averaged)
     known = ~np.isnan(window + last)
     if known.sum() < config.min_rows:

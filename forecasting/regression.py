@@ -61,6 +61,7 @@ def fit(history: History, h: int, *, averaged: bool, config: RegressionConfig = 
 
     Raises:
         NotEnoughHistory: fewer than `config.min_rows` origins have a known window.
+        NegativeLoad: a load is below zero.
     """
     epsilon = max(0.01 * mean_load(history), 1e-12)
     parts = [_sample(history, h, 1.0, epsilon, config, averaged=averaged)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from forecasting.errors import NegativeLoad
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import RECENT, History, Rows, bucket_index, gather, lead_buckets, windows_around
 
@@ -38,6 +39,12 @@ def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[Flo
 
 
 def mean_load(history: History) -> float:
-    """Mean of all known buckets of the single workload, 0 where none is."""
+    """Mean of all known buckets of the single workload, 0 where none is.
+
+    Raises:
+        NegativeLoad: a bucket is below zero.
+    """
     known = history.mean[0][~np.isnan(history.mean[0])]
+    if known.min(initial=0.0) < 0:
+        raise NegativeLoad(f"load must not be negative, not {known.min():g}")
     return float(known.mean(dtype=np.float64)) if len(known) else 0.0

@@ -9,21 +9,20 @@ A tile takes about a millisecond, and requests are answered between tiles.
 """
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import structlog
 
+from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import Kind, Running, Samples, Signal, Workload
-from scaler.core.learning import Learnt, learn
-from scaler.errors import FitFailed, ForesailError, NotDecidedYet, SourceError, StaleLoad
-from scaler.fitting import FitWorker
+from scaler.core.domain import UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
+from scaler.lessons import Counters, Lessons
 from scaler.ring import BUCKETS_S, FINE_S
 from scaler.roster import Key, Roster
 from scaler.settings import Settings
@@ -34,8 +33,6 @@ TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
 NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative or infinite value"
 """Reason where a source answers and the newest sample is missing."""
-LESSON = 8
-"""Workloads fitted in one call of a worker: the replay's cost is shared, and a fit still ends soon."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
 HISTORY_AGAIN_S = 30.0
@@ -74,19 +71,6 @@ class NoCluster:
         return None
 
 
-@dataclass(slots=True)
-class Counters:
-    """What the loop counts, for telemetry."""
-
-    ticks: int = 0
-    tick_s: float = 0.0
-    read_failures: int = 0
-    decide_failures: int = 0
-    fits: int = 0
-    fit_failures: int = 0
-    fit_s: float = 0.0
-
-
 class Engine:
     """The tracked workloads, their fleets and the loop over them."""
 
@@ -109,8 +93,7 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
-        self._to_fit: dict[Key, None] = {}
-        self._fit_wanted = asyncio.Event()
+        self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
 
     # What requests use ------------------------------------------------------------------------------------------
@@ -127,17 +110,32 @@ class Engine:
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
 
+    def redeclare(self, workloads: Sequence[Workload]) -> None:
+        """Track just these workloads from the settings; one that is declared no more is forgotten like any other."""
+        self.roster.declared_no_more(self.clock())
+        for workload in workloads:
+            self.declare(workload)
+
     def _welcome(self, key: Key) -> Key:
+        workload = self.roster.entries[key].workload
         if key not in self._rows:
-            workload = self.roster.entries[key].workload
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
             self._newcomers.put_nowait(key)
+            return key
+        fleet, row = self._rows[key]
+        if fleet.workloads[row] is not workload:
+            fleet.configure(row, workload)
+            log.info("configured anew", workload=str(key))
         return key
 
     def row_of(self, key: Key) -> tuple[Fleet, int]:
         """Fleet and row of a tracked workload."""
         return self._rows[key]
+
+    def seen_s(self, key: Key) -> float:
+        """Newest tick of a workload's fleet: samples up to it are history."""
+        return self._rows[key][0].ring.end_s
 
     async def first(self, key: Key) -> Posted:
         """Decision that may be served, waited for if the workload is new. Raises as `Board.first`, with the reason."""
@@ -162,7 +160,7 @@ class Engine:
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
             for _ in range(self.settings.fit_workers):
-                tasks.create_task(self._fit_what_is_due())
+                tasks.create_task(self._lessons.teach())
 
     def _fleet_of(self, step_s: float) -> Fleet:
         if step_s not in self._fleets:
@@ -281,6 +279,7 @@ class Engine:
         running = self._cluster.running(key, t_s)
         if running is not None:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
+        if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
 
     # Newcomers --------------------------------------------------------------------------------------------------
@@ -293,6 +292,8 @@ class Engine:
 
     async def introduce(self, key: Key) -> None:
         """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
+        if key not in self._rows:
+            return
         workload = self.roster.entries[key].workload
         fleet, row = self._rows[key]
         if workload.inactive:
@@ -313,7 +314,17 @@ class Engine:
             self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
-        self._ask_for_fit(key)
+        self._lessons.ask(key)
+
+    async def recall(self, key: Key) -> None:
+        """Read a workload's history again: samples older than its newest tick have come in."""
+        fleet, row = self._rows[key]
+        with contextlib.suppress(SourceError):
+            await self._backfill(key)
+        if self._rows.get(key) == (fleet, row):
+            if fleet.models.speaker[row] == catalog.NOBODY:
+                fleet.speak_naively(row)
+            self._lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
         """Read days in buckets and hours at the step; the newest load."""
@@ -330,7 +341,7 @@ class Engine:
                     fleet.backfill(row, end_s, samples, spacing_s)
         return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
 
-    # Fits -------------------------------------------------------------------------------------------------------
+    # Chores -----------------------------------------------------------------------------------------------------
 
     async def _chores(self) -> None:
         while True:
@@ -339,7 +350,7 @@ class Engine:
             for key in self.roster.unasked(now_s - self.settings.forget_after_s):
                 self._forget(key)
             for index, key in enumerate(list(self._rows)):
-                self._ask_for_fit(key)
+                self._lessons.ask(key)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
 
@@ -349,58 +360,6 @@ class Engine:
         self.board.forget(key)
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
+        self._lessons.drop(key)
         fleet.remove(row)
-        self._to_fit.pop(key, None)
         log.info("forgotten: nobody asks for it", workload=str(key))
-
-    def _ask_for_fit(self, key: Key) -> None:
-        fleet, row = self._rows[key]
-        if math.isfinite(fleet.due_cutoff_s(row, fleet.ring.end_s)):
-            self._to_fit[key] = None
-            self._fit_wanted.set()
-
-    async def _fit_what_is_due(self) -> None:
-        worker = FitWorker(self.settings.fit_timeout_s)
-        try:
-            while True:
-                await self._fit_wanted.wait()
-                lesson = self._next_lesson()
-                if lesson:
-                    await self._teach(worker, lesson)
-                else:
-                    self._fit_wanted.clear()
-        finally:
-            worker.close()
-
-    def _next_lesson(self) -> list[Key]:
-        """Up to LESSON workloads of one fleet, taken off the list."""
-        chosen: list[Key] = []
-        for key in self._to_fit:
-            if key in self._rows and (not chosen or self._rows[key][0] is self._rows[chosen[0]][0]):
-                chosen.append(key)
-                if len(chosen) == LESSON:
-                    break
-        for key in chosen:
-            del self._to_fit[key]
-        return chosen
-
-    async def _teach(self, worker: FitWorker, keys: list[Key]) -> None:
-        fleet = self._rows[keys[0]][0]
-        due = {key: fleet.due_cutoff_s(self._rows[key][1], fleet.ring.end_s) for key in keys}
-        due = {key: cutoff_s for key, cutoff_s in due.items() if math.isfinite(cutoff_s)}
-        if not due:
-            return
-        rows = {key: self._rows[key] for key in due}
-        history, columns = fleet.lesson([row for _, row in rows.values()])
-        started = time.perf_counter()
-        try:
-            learnt: Learnt = await worker.run(learn, history, columns, np.array(list(due.values())))
-        except (FitFailed, ForesailError) as error:
-            self.counters.fit_failures += 1
-            log.warning("fit failed; the models in use stay", workloads=[str(key) for key in due], error=str(error))
-            return
-        self.counters.fits += len(due)
-        self.counters.fit_s = time.perf_counter() - started
-        for part, (key, cutoff_s) in enumerate(due.items()):
-            if self._rows.get(key) == rows[key]:
-                fleet.adopt(rows[key][1], learnt, part, cutoff_s)

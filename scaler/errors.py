@@ -4,11 +4,15 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
 ├── NotDecidedYet           tracked, but no decision has been posted yet
 ├── StaleLoad               no load sample for so long that no answer is better than a guess
+├── Unauthenticated         a door that asks for a token or a named client certificate, and got none or a wrong one
+├── NotAllowed              a request that these settings allow nobody
+├── StoreError              a file under var that cannot be used, and why
 ├── SourceError             a load source that could not be read
 ├── FitFailed               a fit that died or took too long
 └── SettingsError           settings that cannot be understood
@@ -31,6 +35,10 @@ class RequestError(ForesailError):
     """A request that cannot be understood."""
 
 
+class HistoryError(ForesailError):
+    """A load history that cannot be judged."""
+
+
 class UnknownWorkload(ForesailError):  # noqa: N818 - reads as the fact it states
     """No workload by that namespace and name."""
 
@@ -49,6 +57,18 @@ class NotDecidedYet(ForesailError):  # noqa: N818
 
 class StaleLoad(ForesailError):  # noqa: N818
     """No load sample for so long that no answer is better than a guess."""
+
+
+class Unauthenticated(ForesailError):  # noqa: N818
+    """No token or client certificate, or a wrong one."""
+
+
+class NotAllowed(ForesailError):  # noqa: N818
+    """These settings allow it nobody."""
+
+
+class StoreError(ForesailError):
+    """A file under var that cannot be used."""
 
 
 class SourceError(ForesailError):

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,9 +16,17 @@ Result = TypeVar("Result")
 
 
 def _begin() -> None:
-    """Leave the processor to the service, and Ctrl-C to the parent."""
+    """Leave the processor to the service and Ctrl-C to the parent, and end with the parent, however it ends."""
     os.nice(10)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class FitWorker:
@@ -31,7 +40,7 @@ class FitWorker:
         """Call `function` in the worker.
 
         Raises:
-            FitFailed: it took longer than allowed, or the worker died.
+             FitFailed: it raised, took longer than allowed, or the worker died.
         """
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
@@ -45,6 +54,8 @@ class FitWorker:
         except BrokenProcessPool as error:
             self.close()
             raise FitFailed(f"the fitting process died, or was ended after {self._timeout_s:g} s") from error
+        except Exception as error:  # whatever a fit raises in the other process: the service goes on without it
+            raise FitFailed(f"the fit failed: {error!r}") from error
 
     def close(self) -> None:
         """End the worker without waiting for a fit under way."""

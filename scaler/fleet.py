@@ -86,6 +86,11 @@ class Fleet:
         self._reset(row, workload)
         return row
 
+    def configure(self, row: int, workload: Workload) -> None:
+        """Take over what has changed about the row's workload; its history and all it has learnt stay."""
+        self.workloads[row] = workload
+        put(self.columns, slice(row, row + 1), columns_of([workload]))
+
     def remove(self, row: int) -> None:
         """Forget the row's workload and all it has learnt."""
         self.workloads[row] = None

@@ -17,9 +17,9 @@ from forecasting.forecast import LEVELS
 from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
-from scaler.core.trigger import parse_workload
+from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import TrustRules
-from scaler.errors import ForesailError, ObservationError, TriggerError
+from scaler.errors import ForesailError, ObservationError
 from scaler.fleet import Fleet, Sightings
 
 FEEDBACK = ("cpu", "memory", "latency", "queue")
@@ -32,7 +32,7 @@ def run(lines: Iterable[str], out: TextIO, err: TextIO) -> int:
     """Answer every line of `lines`; the exit code is 2 where the workload cannot be understood, else 0."""
     numbered = iter(enumerate(lines, 1))
     try:
-        pipe = Pipe(_workload_metadata(next(numbered, (1, ""))[1]))
+        pipe = Pipe(as_metadata(_json_object(next(numbered, (1, ""))[1])))
     except ForesailError as error:
         print(f"foresail pipe: line 1: {error}", file=err)
         return 2
@@ -47,19 +47,6 @@ def run(lines: Iterable[str], out: TextIO, err: TextIO) -> int:
     for notice in pipe.notices():
         print(f"foresail pipe: {notice}", file=err)
     return 0
-
-
-def _workload_metadata(line: str) -> dict[str, str]:
-    declared = _json_object(line)
-    metadata = {}
-    for key, value in declared.items():
-        if isinstance(value, bool):
-            metadata[key] = "true" if value else "false"
-        elif isinstance(value, str | int | float):
-            metadata[key] = str(value)
-        else:
-            raise TriggerError(f"{key} must be text or a number, not {json.dumps(value)[:80]}")
-    return metadata
 
 
 def _json_object(line: str) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class PrometheusSource:
         self.exchanges: dict[str, Exchange] = {}
         """By the server's url."""
 
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers that may be asked."""
+        return self._servers
+
     def replace_servers(self, servers: Sequence[Server]) -> None:
         """Ask these servers from now on; requests under way end as they began."""
         self._servers = tuple(servers)

@@ -23,6 +23,10 @@ class Replay:
         """Any workload may ask; what is not replayed says so when it is read."""
         del workload
 
+    def has(self, workload: Workload) -> bool:
+        """Whether anything is replayed for it."""
+        return (workload.namespace, workload.name, Signal.LOAD) in self._series
+
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         """As `LoadSource.read`; wider intervals are means of the steps inside them."""
         series = self._series.get((workload.namespace, workload.name, signal))

@@ -45,7 +45,7 @@ class Roster:
     """Raises TriggerError for a workload whose load may never be read."""
     entries: dict[Key, Entry] = field(default_factory=dict)
     _by_request: dict[tuple[str, str, frozenset[tuple[str, str]]], Key] = field(default_factory=dict)
-    _by_name: dict[tuple[str, str], list[Key]] = field(default_factory=dict)
+    _by_name: dict[str, list[Key]] = field(default_factory=dict)
 
     def declare(self, workload: Workload, now_s: float) -> Key:
         """Track a workload that was declared in the settings.
@@ -76,7 +76,7 @@ class Roster:
         return key
 
     def _understand(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
-        declared = [k for k in self._by_name.get((namespace, name), []) if self.entries[k].declared]
+        declared = [k for k in self._named(namespace, name) if self.entries[k].declared]
         spoken = {key: value for key, value in metadata.items() if key not in KEDA_KEYS}
         if len(declared) == 1 and "query" not in spoken:
             parse_workload({"threshold": "1", **spoken}, name=name, namespace=namespace)
@@ -85,11 +85,12 @@ class Roster:
 
     def _enter(self, workload: Workload, *, declared: bool, now_s: float) -> Key:
         key = Key(workload.namespace, workload.name, workload.fingerprint)
-        if key not in self.entries:
+        known = self.entries.get(key)
+        if known is None:
             self.admit(workload)
             self._check_room(workload.namespace)
-            self._by_name.setdefault((key.namespace, key.name), []).append(key)
-        self.entries[key] = Entry(workload, declared, now_s)
+            self._by_name.setdefault(key.name, []).append(key)
+        self.entries[key] = Entry(workload, declared or (known is not None and known.declared), now_s)
         return key
 
     def _check_room(self, namespace: str) -> None:
@@ -101,10 +102,19 @@ class Roster:
                 "(max_workloads_per_namespace)"
             )
 
+    def declared_no_more(self, now_s: float) -> None:
+        """Treat the declared workloads as if somebody had asked for them just now."""
+        self._by_request.clear()
+        for entry in self.entries.values():
+            if entry.declared:
+                entry.declared, entry.asked_s = False, now_s
+
     def forget(self, key: Key) -> None:
         """Track a workload no longer."""
         del self.entries[key]
-        self._by_name[key.namespace, key.name].remove(key)
+        self._by_name[key.name].remove(key)
+        if not self._by_name[key.name]:
+            del self._by_name[key.name]
 
     def unasked(self, since_s: float) -> list[Key]:
         """Workloads that were not declared and not asked for since `since_s`."""
@@ -112,7 +122,7 @@ class Roster:
 
     def identifier(self, key: Key) -> str:
         """What people call the workload: `name`, or `name~fingerprint` where the name means several."""
-        alone = len(self._by_name.get((key.namespace, key.name), [])) <= 1
+        alone = len(self._named(key.namespace, key.name)) <= 1
         return key.name if alone else f"{key.name}~{key.fingerprint}"
 
     def find(self, identifier: str, namespace: str | None = None) -> Key:
@@ -125,10 +135,8 @@ class Roster:
         name, _, fingerprint = identifier.partition("~")
         found = [
             key
-            for key in self.entries
-            if key.name == name
-            and (namespace is None or key.namespace == namespace)
-            and (not fingerprint or key.fingerprint == fingerprint)
+            for key in self._by_name.get(name, [])
+            if (namespace is None or key.namespace == namespace) and (not fingerprint or key.fingerprint == fingerprint)
         ]
         if not found:
             where = f" in namespace {namespace!r}" if namespace is not None else ""
@@ -136,6 +144,9 @@ class Roster:
         if len(found) > 1:
             raise AmbiguousWorkload(f"{identifier!r} means several workloads: {', '.join(self._listed(found))}")
         return found[0]
+
+    def _named(self, namespace: str, name: str) -> list[Key]:
+        return [key for key in self._by_name.get(name, []) if key.namespace == namespace]
 
     def _listed(self, keys: Iterable[Key]) -> list[str]:
         return sorted(f"{key.namespace}/{self.identifier(key)}" for key in keys)

@@ -1,10 +1,12 @@
 """Small worlds for tests: columns with one thing changed, histories with a known shape."""
 
+import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 
 from forecasting.forecast import LEVELS, FloatArray, IntArray
 from forecasting.series import History, bucket_spacing
@@ -13,6 +15,11 @@ from scaler.core.domain import UNKNOWN, Forecasts, Observations, Workload, Workl
 WEDNESDAY_S = 1_789_516_800.0
 """2026-09-16 00:00 UTC, a multiple of every step."""
 DAY_S = 86_400.0
+
+
+def few(n: int) -> settings:
+    """A costly property: n examples, twenty times as many where evidence is gathered (see conftest.py)."""
+    return settings(max_examples=20 * n if os.environ.get("FORESAIL_EVIDENCE") == "1" else n)
 
 
 def some_fleet(n: int = 1, **columns: Any) -> Workloads:
@@ -115,6 +122,7 @@ __all__ = [
     "WEDNESDAY_S",
     "changed",
     "counts",
+    "few",
     "history_of",
     "history_rows",
     "loads",

@@ -191,3 +191,29 @@ async def test_a_workload_gets_the_same_decisions_alone_and_among_others() -> No
             return answers
 
     assert await decided(["probe"]) == await decided([*(f"w{n}" for n in range(130)), "probe"])
+
+
+async def test_changed_metadata_change_the_decision_and_keep_the_history() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        reads = len(source.reads)
+        assert engine.asked("shop", "web", METADATA | {"maxReplicas": "3"}) == key
+        await tick(engine, clock)
+        posted = engine.board.answer(key)
+    assert posted.decisions.predicted_replicas[posted.row] == 3
+    assert len(source.reads) == reads + 1
+
+
+async def test_declarations_are_replaced_as_a_whole() -> None:
+    engine, _, clock = some_engine(forget_after_s=60)
+    async with loop_of(engine):
+        a, b = (engine.declare(declared(name)) for name in ("a", "b"))
+        await engine.first(b)
+        engine.redeclare([declared("b", threshold="40"), declared("c")])
+        assert {str(key) for key in engine.roster.entries} == {"shop/a", "shop/b", "shop/c"}
+        fleet, row = engine.row_of(b)
+        assert fleet.columns.threshold[row] == 40.0
+        clock.now_s += 61
+        assert engine.roster.unasked(clock() - 60) == [a]

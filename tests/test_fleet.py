@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting import catalog
@@ -11,7 +11,7 @@ from scaler.core.learning import Learnt, learn
 from scaler.core.trust import TrustRules
 from scaler.fleet import Fleet, Sightings
 from tests.core.test_decision import assert_same
-from tests.fakes import DAY_S, WEDNESDAY_S, seasonal_load
+from tests.fakes import DAY_S, WEDNESDAY_S, few, seasonal_load
 
 STEP_S = 15.0
 
@@ -101,7 +101,7 @@ def test_the_same_workload_taught_again_decides_as_before():
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=2)
+@few(2)
 def test_a_workload_alone_and_among_five_hundred_gets_the_same_decision(seed):
     rng = np.random.default_rng(seed)
     n, at = 501, int(rng.integers(501))
@@ -204,9 +204,7 @@ def test_what_was_lent_for_a_lesson_is_a_copy():
 def test_staleness_counts_from_the_newest_good_sample():
     fleet = some_fleet(2)
     ticked(fleet, slice(0, 2), np.array([50.0, np.nan]))
-    modes = []
-    for _ in range(41):
-        modes.append(Mode(ticked(fleet, slice(0, 2), np.nan).mode[0]))
+    modes = [Mode(ticked(fleet, slice(0, 2), np.nan).mode[0]) for _ in range(41)]
     assert modes == [Mode.LEARNING] * 3 + [Mode.HOLDING] * 36 + [Mode.FAILED] * 2
 
 

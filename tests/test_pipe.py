@@ -31,11 +31,11 @@ def live(n: int, load=100.0, start: int = 1, **observed) -> list[dict]:
     ]
 
 
-def week(span_s: float = 7 * DAY_S, load=seasonal_load()) -> list[dict]:
+def week(span_s: float = 7 * DAY_S, load=None) -> list[dict]:
+    """History, one sample a minute up to Wednesday midnight."""
     stamps_s = WEDNESDAY_S - 60.0 * np.arange(round(span_s / 60.0))[::-1]
-    return [
-        {"t": t, "load": y, "history": True} for t, y in zip(stamps_s.tolist(), load(stamps_s).tolist(), strict=True)
-    ]
+    values = (load or seasonal_load())(stamps_s)
+    return [{"t": t, "load": y, "history": True} for t, y in zip(stamps_s.tolist(), values.tolist(), strict=True)]
 
 
 @pytest.fixture(scope="module")

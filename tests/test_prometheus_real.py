@@ -37,6 +37,12 @@ log = logging.getLogger(__name__)
 """Figures, seen with `--log-cli-level=info`."""
 QUERY = "sum(rate(app_requests_total[30s]))"
 STALE_S, FAILED_S = 3.0, 9.0
+CONFIG = f"""
+settings: {{{{stale_s: {STALE_S}, failed_s: {FAILED_S}, read_timeout_s: 0.5}}}}
+servers:
+  - url: {{url}}
+    namespaces: [shop]
+"""
 FIRST_PREDICTION_S = 10.0
 """From first sight to an answer that rests on a forecast."""
 
@@ -56,8 +62,7 @@ class Service:
 
     def __init__(self, prometheus: RealPrometheus, folder: Path) -> None:
         self.port, self.http_port, self.log = free_port(), free_port(), folder / "log"
-        settings = {"stale_s": STALE_S, "failed_s": FAILED_S, "read_timeout_s": 0.5}
-        given = {"settings": settings, "servers": [{"url": prometheus.url, "namespaces": ["shop"]}]}
+        (folder / "foresail.yaml").write_text(CONFIG.format(url=prometheus.url))
         self.ref = pb.ScaledObjectRef(
             name="web",
             namespace="shop",
@@ -71,8 +76,10 @@ class Service:
             },
         )
         with self.log.open("a") as log:
-            command = [sys.executable, "-m", "tests.serve_prometheus", str(self.port), str(self.http_port)]
-            self.process = subprocess.Popen([*command, json.dumps(given)], stdout=log, stderr=log)
+            command = [sys.executable, "-m", "scaler", "serve", "--var", str(folder / "var")]
+            listen = ["--grpc-listen", f"127.0.0.1:{self.port}", "--http-listen", f"127.0.0.1:{self.http_port}"]
+            environ = {**os.environ, "FORESAIL_CONFIG": str(folder / "foresail.yaml")}
+            self.process = subprocess.Popen([*command, *listen], stdout=log, stderr=log, env=environ)
         self._channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         grpc.channel_ready_future(self._channel).result(timeout=30)
 

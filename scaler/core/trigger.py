@@ -7,6 +7,7 @@ parsed, kept and named in `Workload.inactive`.
 
 import difflib
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -172,6 +173,23 @@ REFUSED_KEYS = frozenset(
     {"customHeaders", "queryParameters", "authModes", "cortexOrgID", "bearerToken", "username", "password"}
 )
 """Keys of KEDA's prometheus trigger that are refused: settings hold them, for a server and its namespaces."""
+
+
+def as_metadata(declared: Mapping[str, object]) -> dict[str, str]:
+    """A workload declared in JSON or YAML as it would stand in a ScaledObject, where every value is text.
+
+    Raises:
+        TriggerError: a value that is neither text, number nor true or false.
+    """
+    metadata = {}
+    for key, value in declared.items():
+        if isinstance(value, bool):
+            metadata[key] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            metadata[key] = str(value)
+        else:
+            raise TriggerError(f"{key} must be text or a number, not {json.dumps(value, default=str)[:80]}")
+    return metadata
 
 
 def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: str = "") -> Workload:

@@ -128,7 +128,7 @@ def test_any_answer_gives_loads_or_a_reason(body):
         try:
             total = total_of(series_of(body, 1000.0, 4, 15.0))
         except SourceError as error:
-            assert str(error).isprintable()  # noqa: PT017 - either outcome is right
+            assert str(error).isprintable()  # noqa: PT017 - either is right
             return
     assert total.shape == (4,)
     assert ((total >= 0) & (total <= 1e30) | np.isnan(total)).all()

@@ -1,5 +1,7 @@
 """What is sent, judged by what the HPA makes of it (KEDA.md §6, DESIGN.md §3 "Dead band")."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -212,8 +214,8 @@ def test_never_out_of_bounds_and_never_zero_while_active(wanted, replicas, price
 
 
 def reversals(trace: list[int]) -> int:
-    moves = [b - a for a, b in zip(trace, trace[1:], strict=False) if b != a]
-    return sum(was * became < 0 for was, became in zip(moves, moves[1:], strict=False))
+    moves = [b - a for a, b in pairwise(trace) if b != a]
+    return sum(was * became < 0 for was, became in pairwise(moves))
 
 
 def driven(wanted: list[int], tolerance: float, price: float, *, encoded: bool) -> list[int]:

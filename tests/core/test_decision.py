@@ -4,14 +4,15 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.forecast import LEVELS
+from scaler.core import hpa
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads, take
 from scaler.core.trust import TrustRules
-from tests.fakes import WEDNESDAY_S, counts, some_fleet, some_forecasts, some_observations
+from tests.fakes import WEDNESDAY_S, counts, few, some_fleet, some_forecasts, some_observations
 
 RULES = TrustRules()
 AMONG = 500
@@ -112,7 +113,7 @@ def test_the_same_input_gives_the_same_bits(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=10)
+@few(10)
 def test_a_workload_alone_and_among_others_gets_the_same_decision(seed):
     rng = np.random.default_rng(seed)
     fleet, sights = lived(rng, AMONG + 1, 5)
@@ -126,7 +127,7 @@ def test_a_workload_alone_and_among_others_gets_the_same_decision(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=10)
+@few(10)
 def test_every_row_alone_gets_what_it_gets_in_the_batch(seed):
     fleet, sights = lived(np.random.default_rng(seed), 25, 3)
     together, _ = decided(fleet, sights)
@@ -138,7 +139,7 @@ def test_every_row_alone_gets_what_it_gets_in_the_batch(seed):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
-@settings(max_examples=10)
+@few(10)
 def test_the_order_of_the_rows_does_not_matter(seed, shuffle):
     fleet, sights = lived(np.random.default_rng(seed), 60, 3)
     order = np.random.default_rng(shuffle).permutation(60)
@@ -267,3 +268,31 @@ def test_a_queue_is_priced_by_its_arrivals():
 def test_counts_are_whole_numbers():
     made, _ = one()
     assert made.predicted_replicas.dtype == counts(1).dtype
+
+
+@given(
+    loads=st.lists(st.floats(0.0, 3000.0), min_size=1, max_size=8),
+    tolerance=st.sampled_from([0.0, 0.1]),
+    low=st.integers(1, 5),
+)
+def test_an_hpa_that_is_told_what_was_decided_bears_the_load_within_its_bounds(loads, tolerance, low):
+    own = {"minimum": low, "maximum": 200, "hpa_minimum": low, "hpa_maximum": 200, "tolerance": tolerance}
+    rules = hpa.HpaRules(
+        target=np.array([1.0]),
+        tolerance_up=np.array([tolerance]),
+        tolerance_down=np.array([tolerance]),
+        minimum=counts(low),
+        maximum=counts(200),
+        up=hpa.policy(1000, 0.0, 15.0, 0.0),
+        down=hpa.policy(0, 100.0, 15.0, 0.0),
+        with_behavior=np.array([True]),
+    )
+    state, hpa_state, replicas = initial_state(1, 15.0), hpa.initial_state((1,)), counts(low)
+    for load in np.repeat(loads, 8):
+        seen = some_observations(load=load, replicas=replicas[0], ready=replicas[0])
+        made, state = one(seen=seen, forecasts=some_forecasts(peak=load), state=state, **own)
+        replicas, hpa_state = hpa.step(made.value, replicas, rules, hpa_state)
+        assert low <= replicas[0] <= 200
+        # At most what the band hides where forcing it would cost more than it is worth.
+        needed = min(-(-load // 10), 200)
+        assert replicas[0] >= min(needed, needed / (1 + tolerance))

@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.core import guardrails
-from scaler.core.guardrails import GuardState, Tick, bounds, guard, held_by, initial_state, load_floor, rate
-from scaler.core.guardrails import replicas_for, stabilization
+from scaler.core.guardrails import (
+    GuardState,
+    Tick,
+    bounds,
+    guard,
+    held_by,
+    initial_state,
+    load_floor,
+    rate,
+    replicas_for,
+)
 from tests.fakes import counts, loads, some_fleet
 
 

@@ -1,5 +1,7 @@
 """The HPA's rule, against numbers worked out by hand and cases measured on a real KEDA (KEDA.md §6)."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -231,7 +233,7 @@ def test_the_count_stays_within_its_bounds_and_never_jumps_past_its_policy(start
     hpa_rules = rules(minimum=minimum, maximum=minimum + span, with_behavior=with_behavior)
     trace = run(values, start, hpa_rules)
     assert all(minimum <= n <= minimum + span for n in trace)
-    for was, became in zip(trace, trace[1:], strict=False):
+    for was, became in pairwise(trace):
         assert became <= max(2 * was, was + 4)
 
 

@@ -1,0 +1,51 @@
+"""`foresail check`: what it says of answers, right and wrong."""
+
+import pytest
+
+from scaler.check import Answers, Deployment, judge
+
+SPEC = (("predicted-replicas", 1.0),)
+
+
+def said(answers: Answers, deployment: Deployment | None = None) -> list[tuple[bool, str]]:
+    return [(finding.ok, finding.text) for finding in judge(answers, deployment)]
+
+
+def test_good_answers_pass_and_the_move_is_told() -> None:
+    found = said(Answers(SPEC, (12.0,), True), Deployment(9, 1, 60))
+    assert all(ok for ok, _ in found)
+    assert found[-1][1] == "HPA: 9 replicas now, the value asks for 12, it will go for 12"
+
+
+def test_a_value_inside_the_dead_band_is_found() -> None:
+    ok, text = said(Answers(SPEC, (22.0,), True), Deployment(20, 1, 60))[-1]
+    assert not ok
+    assert "inside its dead band of 10%, it will not move" in text
+
+
+@pytest.mark.parametrize(("value", "ends"), [(120.0, 60), (0.1, 2)])
+def test_values_that_mean_the_bounds_are_right(value: float, ends: int) -> None:
+    ok, text = said(Answers(SPEC, (value,), True), Deployment(20, 2, 60))[-1]
+    assert ok
+    assert text.endswith(f"go for {ends}")
+
+
+def test_a_value_beyond_the_bounds_is_found() -> None:
+    ok, text = said(Answers(SPEC, (80.0,), True), Deployment(20, 1, 60))[-1]
+    assert not ok
+    assert "outside its bounds 1 to 60" in text
+
+
+@pytest.mark.parametrize(
+    ("answers", "part"),
+    [
+        (Answers((), (1.0,), True), "GetMetricSpec: nothing"),
+        (Answers((("x", 0.0),), (1.0,), True), "a target above 0"),
+        (Answers(SPEC, (), True), "GetMetrics: nothing"),
+        (Answers(SPEC, (1.0, 2.0), True), "adds all values"),
+        (Answers(SPEC, (float("nan"),), True), "GetMetrics: nan"),
+        (Answers(SPEC, (0.0,), True), "an active workload sends 0"),
+    ],
+)
+def test_what_keda_could_not_use_is_found(answers: Answers, part: str) -> None:
+    assert any(not ok and part in text for ok, text in said(answers))
