@@ -305,14 +305,15 @@ class Engine:
             self.troubles[key] = str(error)
             log.warning("history not read", workload=str(key), reason=str(error))
             return
-        if self._rows.get(key) != (fleet, row) or math.isnan(load):
+        if self._rows.get(key) != (fleet, row):
             return
-        everyone = Sightings.nothing(len(fleet.workloads))
-        self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
-        everyone.load[row] = load
         if not fleet.models.cutoff_s[row]:
             fleet.speak_naively(row)
-        self._decide_alone(fleet, key, row, everyone)
+        if not math.isnan(load):
+            everyone = Sightings.nothing(len(fleet.workloads))
+            self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
+            everyone.load[row] = load
+            self._decide_alone(fleet, key, row, everyone)
         self._lessons.ask(key)
 
     async def recall(self, key: Key) -> None:

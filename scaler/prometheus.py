@@ -193,7 +193,8 @@ class PrometheusSource:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"foresail/{__version__}"},
+                # Not packed: for 200 histories packing took Prometheus 26 CPU seconds, all the rest 10.
+                headers={"User-Agent": f"foresail/{__version__}", "Accept-Encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(total=None),
             )
         return self._session
