@@ -1,6 +1,7 @@
 """`foresail check`: play KEDA's calls against a scaler, and say what KEDA and the HPA would do with the answers."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,9 +9,12 @@ import grpc
 import numpy as np
 
 from scaler.core import hpa
-from scaler.core.domain import DEFAULT_TOLERANCE
+from scaler.core.domain import DEFAULT_TOLERANCE, Workload
+from scaler.inspection import inspect
+from scaler.prometheus import PrometheusSource
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerStub
+from scaler.servers import EVERY_NAMESPACE, Server
 
 DEADLINE_S = 5.0
 """Longer than any healthy scaler takes: KEDA itself would wait without end."""
@@ -77,6 +81,32 @@ def judge(answers: Answers, deployment: Deployment | None) -> Iterator[Finding]:
         yield Finding(ok=False, text="an active workload sends 0: the metrics-api trigger would take that for inactive")
     if spec_ok and usable and deployment is not None:
         yield _moved(answers.values[0], answers.specs[0][1], deployment)
+
+
+def bounds(workload: Workload, deployment: Deployment) -> Iterator[Finding]:
+    """Whether the workload's own bounds lie within the HPA's: beyond them its answers are clamped."""
+    if workload.max_replicas is not None and workload.max_replicas > deployment.maximum:
+        yield Finding(ok=False, text=f"maxReplicas {workload.max_replicas} is above the HPA's {deployment.maximum}")
+    if workload.min_replicas is not None and workload.min_replicas < deployment.minimum:
+        yield Finding(ok=False, text=f"minReplicas {workload.min_replicas} is below the HPA's {deployment.minimum}")
+
+
+async def queries(workload: Workload, servers: Sequence[Server], replicas_query: str | None) -> list[Finding]:
+    """What a day of each declared query shows.
+
+    Raises:
+        SourceError: a query cannot be read at all.
+    """
+    own = Server(url=workload.server_address or "", namespaces=(EVERY_NAMESPACE,))
+    source = PrometheusSource(servers or (own,))
+    try:
+        found = await inspect(source, workload, time.time(), replicas_query)
+    finally:
+        await source.close()
+    return [
+        Finding(ok=not problems, text=f"{query}: {'; '.join(p.value for p in problems) or 'one series, a total'}")
+        for query, problems in found.items()
+    ]
 
 
 def _moved(value: float, target: float, deployment: Deployment) -> Finding:

@@ -70,25 +70,22 @@ def serve(*, demo: bool, show: bool, **given: Any) -> None:
 @click.option("--min", "minimum", type=click.IntRange(1), default=1, show_default=True, help="The HPA's minReplicas.")
 @click.option("--max", "maximum", type=click.IntRange(1), default=100, show_default=True, help="The HPA's maxReplicas.")
 @click.option("--tolerance", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="The HPA's tolerance.")
+@click.option(
+    "--config", type=click.Path(exists=True, path_type=Path), help="YAML file whose servers the query is read by."
+)
+@click.option("--replicas-query", help="PromQL of the replica count: tells whether it drives the query.")
 def check(address: str, **options: Any) -> None:
     """Play KEDA's calls against the scaler at ADDRESS; say what KEDA and the HPA would do with the answers.
 
-    Exits with 1 where an answer would not do what it should.
+    Metadata with a serverAddress and a query have a day of it read and looked at, too. Exits with 1 where something
+    would not do what it should.
     """
-    import grpc  # noqa: PLC0415 - only this command talks to a scaler
+    from scaler.command_check import answer  # noqa: PLC0415 - only this command talks to a scaler
 
-    from scaler.check import Deployment, ask, judge  # noqa: PLC0415
-
-    pairs = [pair.partition("=") for pair in options["metadata"]]
-    wrong = [key for key, equals, _ in pairs if not equals]
-    if wrong:
-        raise click.UsageError(f"--metadata must be KEY=VALUE, not {wrong[0]!r}")
     try:
-        answers = ask(address, options["namespace"], options["name"], {key: value for key, _, value in pairs})
-    except grpc.RpcError as error:
-        raise click.ClickException(f"{address}: {error.code().name}: {error.details()}") from error
-    limits = options["minimum"], options["maximum"], options["tolerance"]
-    findings = list(judge(answers, None if options["replicas"] is None else Deployment(options["replicas"], *limits)))
+        findings = answer(address, options)
+    except ForesailError as error:
+        raise click.ClickException(str(error)) from error
     for finding in findings:
         click.echo(f"{'ok  ' if finding.ok else 'WARN'}  {finding.text}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)

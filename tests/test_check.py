@@ -2,7 +2,8 @@
 
 import pytest
 
-from scaler.check import Answers, Deployment, judge
+from scaler.check import Answers, Deployment, bounds, judge
+from scaler.core.trigger import parse_workload
 
 SPEC = (("predicted-replicas", 1.0),)
 
@@ -49,3 +50,10 @@ def test_a_value_beyond_the_bounds_is_found() -> None:
 )
 def test_what_keda_could_not_use_is_found(answers: Answers, part: str) -> None:
     assert any(not ok and part in text for ok, text in said(answers))
+
+
+def test_bounds_beyond_the_hpas_are_found() -> None:
+    workload = parse_workload({"threshold": "5", "minReplicas": "1", "maxReplicas": "99"}, name="web")
+    texts = [finding.text for finding in bounds(workload, Deployment(5, 2, 60))]
+    assert texts == ["maxReplicas 99 is above the HPA's 60", "minReplicas 1 is below the HPA's 2"]
+    assert list(bounds(workload, Deployment(5, 1, 100))) == []
