@@ -2,8 +2,9 @@
 
 import pytest
 
-from scaler.check import Answers, Deployment, bounds, judge
+from scaler.check import Answers, Deployment, bounds, judge, queries
 from scaler.core.trigger import parse_workload
+from tests.fake_prometheus import FakePrometheus, serving
 
 SPEC = (("predicted-replicas", 1.0),)
 
@@ -57,3 +58,16 @@ def test_bounds_beyond_the_hpas_are_found() -> None:
     texts = [finding.text for finding in bounds(workload, Deployment(5, 2, 60))]
     assert texts == ["maxReplicas 99 is above the HPA's 60", "minReplicas 1 is below the HPA's 2"]
     assert list(bounds(workload, Deployment(5, 1, 100))) == []
+
+
+async def test_a_query_is_read_by_its_own_server_and_its_faults_are_told() -> None:
+    async with serving(FakePrometheus()) as fake:
+        workload = parse_workload(
+            {"threshold": "50", "serverAddress": fake.url, "query": "sum(rate(requests[1m]))"}, name="web"
+        )
+        good = await queries(workload, (), None)
+        fake.n_series = 3
+        bad = await queries(workload, (), None)
+    assert [(finding.ok, finding.text) for finding in good] == [(True, f"{workload.query}: one series, a total")]
+    assert [finding.ok for finding in bad] == [False]
+    assert "several series: wrap it in sum" in bad[0].text
