@@ -35,12 +35,20 @@ log = structlog.get_logger("foresail.engine")
 
 TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
+TURNS = 8
+"""Turns of the event loop between two tiles; an idle one takes microseconds."""
 LESSON = 8
 """Workloads fitted in one call of a worker: the replay's cost is shared, and a fit still ends soon."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
 MOST_MISSED = 40
 """Samples read again after an outage of the source; longer gaps stay gaps until the next back-fill."""
+
+
+async def _let_others_run() -> None:
+    """Let requests under way be answered: each takes several turns of the event loop, and would wait as many tiles."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 class LoadSource(Protocol):
@@ -186,7 +194,7 @@ class Engine:
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
-            await asyncio.sleep(0)
+            await _let_others_run()
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
 
@@ -195,7 +203,7 @@ class Engine:
             for index, (key, row) in enumerate(keys.items()):
                 looks.create_task(self._look(fleet, key, row, t_s, seen))
                 if index % TILE == TILE - 1:
-                    await asyncio.sleep(0)
+                    await _let_others_run()
 
     def _decide_tile(self, fleet: Fleet, tile: int, rows: dict[Key, int], seen: Sightings) -> None:
         first = tile * TILE
