@@ -38,7 +38,7 @@ class Metrics(Body):
     current_rps: float | None = Field(default=None, ge=0, le=1e15)
     """Load now, in the unit of the workload's query."""
     current_latency_p95: float | None = Field(default=None, ge=0)
-    """Seconds; understood and not used by this version."""
+    """Understood, and not used by this version."""
     time_of_day: str | float | None = None
     """"14:30", "14:30:00" or an hour such as 14.5, UTC."""
     day_of_week: str | int | None = None

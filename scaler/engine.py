@@ -33,10 +33,18 @@ TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
 NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative or infinite value"
 """Reason where a source answers and the newest sample is missing."""
+TURNS = 8
+"""Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
 HISTORY_AGAIN_S = 30.0
 """From a history that could not be read to the next try, which waits for a sample that can."""
+
+
+async def _let_others_run() -> None:
+    """Let requests under way be answered: each takes several turns of the event loop, and would wait as many tiles."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 class LoadSource(Protocol):
@@ -189,7 +197,7 @@ class Engine:
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
-            await asyncio.sleep(0)
+            await _let_others_run()
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
 
@@ -198,7 +206,7 @@ class Engine:
             for index, (key, row) in enumerate(keys.items()):
                 looks.create_task(self._look(fleet, key, row, t_s, seen))
                 if index % TILE == TILE - 1:
-                    await asyncio.sleep(0)
+                    await _let_others_run()
 
     def _decide_tile(self, fleet: Fleet, tile: int, rows: dict[Key, int], seen: Sightings) -> None:
         first = tile * TILE

@@ -295,7 +295,7 @@ class Pins(grpc.aio.ServerInterceptor):
 
     async def _check(self, context: Context) -> None:
         shown = context.auth_context()
-        names = [name.decode() for kind in ("x509_dns", "x509_uri") for name in shown.get(kind, ())]
+        names = [name.decode() for kind in ("peer_dns", "peer_uri") for name in shown.get(kind, ())]
         try:
             check_names(self._names, names)
         except Unauthenticated as error:

@@ -69,7 +69,8 @@ def application(
     app = web.Application(middlewares=[_refusals, _pins], client_max_size=MAX_BODY)
     app[ENGINE], app[REGISTRY], app[PUSHED], app[ACCESS], app[NAMES] = engine, registry, pushed, access, names
     app[OPENAPI] = document(ROUTES)
-    app.add_routes([web.route(route.method, route.path, route.handler) for route in ROUTES])
+    add = {"GET": web.get, "POST": web.post}
+    app.add_routes([add[route.method](route.path, route.handler) for route in ROUTES])
     return app
 
 
@@ -91,7 +92,8 @@ def _allowed(error: web.HTTPException) -> dict[str, str]:
 
 @web.middleware
 async def _pins(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path not in OPEN_TO_ALL and request.app[NAMES]:
+    resource = request.match_info.route.resource
+    if request.app[NAMES] and (resource is None or resource.canonical not in OPEN_TO_ALL):
         certificate = None if request.transport is None else request.transport.get_extra_info("peercert")
         shown = (certificate or {}).get("subjectAltName", ())
         check_names(request.app[NAMES], (name for kind, name in shown if kind in {"DNS", "URI"}))
