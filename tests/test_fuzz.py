@@ -18,9 +18,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forecasting.forecast import FloatArray
 from scaler.access import Access
-from scaler.core.domain import Signal, Workload
+from scaler.core.domain import Samples, Signal, Workload
 from scaler.core.trigger import KEYS
 from scaler.engine import Engine
 from scaler.proto import externalscaler_pb2 as pb
@@ -64,7 +63,7 @@ class Either:
     def __init__(self, pushed: PushedLoad, generated: FakeSource) -> None:
         self._pushed, self._generated = pushed, generated
 
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         source = self._pushed if workload.name == "pushed" else self._generated
         return await source.read(workload, signal, end_s, n, spacing_s)
 

@@ -33,7 +33,7 @@ def samples(*values: float, end_s: float = WEDNESDAY_S + 7200.0, spacing_s: floa
 
 
 async def read(pushed: PushedLoad, n: int, spacing_s: float = 15.0, end_s: float = WEDNESDAY_S + 7200.0) -> list[float]:
-    return (await pushed.read(WEB, Signal.LOAD, end_s, n, spacing_s)).tolist()
+    return (await pushed.read(WEB, Signal.LOAD, end_s, n, spacing_s)).mean.tolist()
 
 
 async def test_what_is_pushed_is_read_as_means_of_intervals_and_gaps_are_missing(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_of_two_samples_with_one_stamp_the_later_wins_and_order_does_not_m
     assert await read(pushed, 3) == [1.0, 9.0, 3.0]
     old = WEDNESDAY_S + 7200.0
     assert (await read(store(tmp_path), 3, end_s=old)) == [1.0, 9.0, 3.0]
-    pushed_minute = (await pushed.read(WEB, Signal.LOAD, old, 600, 60.0))[-1]
+    pushed_minute = (await pushed.read(WEB, Signal.LOAD, old, 600, 60.0)).mean[-1]
     assert pushed_minute == pytest.approx(13.0 / 3.0)
 
 
@@ -91,13 +91,13 @@ async def test_eight_days_come_back_after_a_restart_and_days_that_are_over_shrin
     load = 100.0 + 50.0 * np.sin(t_s / 9000.0)
     for part in np.array_split(np.arange(len(t_s)), 50):
         pushed.push("shop", "web", [Sample(t, y) for t, y in zip(t_s[part].tolist(), load[part].tolist(), strict=True)])
-    before = await pushed.read(WEB, Signal.LOAD, clock(), 8 * 1440, 60.0)
+    before = (await pushed.read(WEB, Signal.LOAD, clock(), 8 * 1440, 60.0)).mean
     size = (tmp_path / "load-2026-09-10.bin").stat().st_size
     await pushed.tidy()
     assert (tmp_path / "load-2026-09-10.bin").stat().st_size == 64 + 1440 * 64 < size
     again = store(tmp_path, clock)
-    assert np.allclose(before, await again.read(WEB, Signal.LOAD, clock(), 8 * 1440, 60.0), rtol=1e-6)
-    assert np.array_equal(load[-720:], await again.read(WEB, Signal.LOAD, clock(), 720, 15.0))
+    assert np.allclose(before, (await again.read(WEB, Signal.LOAD, clock(), 8 * 1440, 60.0)).mean, rtol=1e-6)
+    assert np.array_equal(load[-720:], (await again.read(WEB, Signal.LOAD, clock(), 720, 15.0)).mean)
     clock.now_s += 5 * DAY_S
     await again.tidy()
     assert min(path.name for path in tmp_path.iterdir()) == "load-2026-09-12.bin"
