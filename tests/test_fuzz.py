@@ -15,7 +15,7 @@ import grpc
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scaler.access import Access
@@ -169,6 +169,7 @@ def test_json_bodies_of_all_routes_that_take_one() -> None:
         count = 0
 
         @bounded
+        @example(("/predict", {"service": "nobody"}), 0, b"", 0, spoil=False)
         @given(bodies, st.integers(0, 400), st.binary(max_size=3), st.integers(0, 5), st.booleans())
         def case(asked: tuple[str, Any], at: int, junk: bytes, much: int, spoil: bool) -> None:
             nonlocal count
