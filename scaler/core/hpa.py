@@ -157,7 +157,7 @@ def _rate_limited(
         np.maximum(wanted, np.minimum(down_limit, replicas)),
     )
     if rules.with_behavior.all():
-        return limited
+        return np.asarray(limited)
     return np.where(rules.with_behavior, limited, np.minimum(wanted, np.maximum(2 * replicas, 4)))
 
 
