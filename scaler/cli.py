@@ -95,7 +95,11 @@ def check(address: str, **options: Any) -> None:
 @click.argument("history", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--server", help="Prometheus server to read the history from, with --query.")
 @click.option("--query", help="PromQL giving the total load as one series.")
-@click.option("--days", type=float, help="Newest days of a server (default 14); first days of a file (default all).")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Newest days of a server (default 14); first days of a file (default all).",
+)
 @click.option("--load", "load_file", type=click.Path(exists=True, path_type=Path), help="CSV for a ScaledObject YAML.")
 @click.option("--lead", help="From asking for a replica to its serving, such as 300s.")
 @click.option("--slo", type=click.FloatRange(0.5, 0.9999), help="Share of load to be met, such as 0.99.")
@@ -106,7 +110,7 @@ def check(address: str, **options: Any) -> None:
 @click.option("--tolerance", type=click.FloatRange(0, 0.9), help="The HPA's tolerance (default 0.1).")
 @click.option("--net", help="Second trigger beside every controller, such as cpu:0.9.")
 @click.option("--noise", type=click.Choice(["multiplicative", "poisson", "none"]), default="multiplicative")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--controllers", help="Only these, separated by commas.")
 @click.option("--price-per-replica-hour", type=click.FloatRange(min=0), help="Turns the verdict into money.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("backtest"), show_default=True)

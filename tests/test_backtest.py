@@ -5,14 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from scaler import suite
 from scaler.backtest import Assumptions, Judged, chosen, judge_here, question_of, replace_file, write
 from scaler.cli import main
 from scaler.core.domain import Kind, Workload
@@ -79,10 +83,10 @@ def test_modes_are_shares_of_time(judged: Judged) -> None:
 
 
 def test_files_appear_whole_or_not_at_all(judged: Judged, tmp_path: Path) -> None:
-    write(judged, tmp_path / "out", ("foresail",))
+    write(judged, tmp_path / "out", {"digest": "x"})
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "result.json"]
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert set(result["controllers"]) == {"foresail", "clairvoyant"}
+    assert next(iter(result.items())) == ("digest", "x")
     with pytest.raises(TypeError):
         replace_file(tmp_path / "broken", None)  # type: ignore[arg-type]
     assert not (tmp_path / "broken").exists()
@@ -140,6 +144,93 @@ def test_what_cannot_be_judged_is_said_and_nothing_is_written(tmp_path: Path) ->
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda minute, _: (minute, "0"), "the load is zero throughout"),
+        (lambda minute, _: (minute, "7"), "the load is 7 throughout"),
+        (lambda minute, line: (minute, "-3" if line == 99 else "3"), "a load must not be negative, not -3"),
+        (lambda minute, line: (minute - (line == 99), str(line)), "the same stamp as the line before it"),
+        (lambda minute, line: (minute + 0.4 * (line == 99), str(line)), "irregular stamps"),
+        (lambda minute, line: (minute, "" if line % 3 else str(line)), "67 % of the samples are missing"),
+        (lambda minute, line: (minute, str(line) if line < 2000 else "0"), "no load in its last 40 %"),
+    ],
+)
+def test_a_series_that_cannot_be_judged_is_refused_by_the_command(
+    tmp_path: Path, changed: Callable[[int, int], tuple[float, str]], words: str
+) -> None:
+    rows = (changed(line, line) for line in range(3 * 1440))
+    path, out = tmp_path / "odd.csv", tmp_path / "out"
+    path.write_text("".join(f"{60 * minute},{value}\n" for minute, value in rows), encoding="utf-8")
+    assert words in refused(str(path), "--out", str(out))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["odd.csv"]
+
+
+def test_a_saturated_workload_and_a_dead_server_are_refused_by_the_command(tmp_path: Path) -> None:
+    load = csv_of(rising(3.0), tmp_path / "rising.csv")
+    shop, out = tmp_path / "shop.yaml", str(tmp_path / "out")
+    shop.write_text(SCALED_OBJECT.replace("maxReplicaCount: 30", "maxReplicaCount: 2"), encoding="utf-8")
+    assert "every step is saturated" in refused(str(shop), "--load", str(load), "--capacity", "5", "--out", out)
+    assert "the query failed" in refused("--server", "http://127.0.0.1:9", "--query", "up", "--out", out)
+    assert "--out" in refused(str(load), "--out", str(load / "below"))
+    assert "finite" in refused(str(load), "--capacity", "nan", "--out", out)
+    for bound in ("many", "2.5", "-1"):
+        shop.write_text(SCALED_OBJECT.replace("minReplicaCount: 2", f"minReplicaCount: {bound}"), encoding="utf-8")
+        assert "minReplicaCount must be a whole number of replicas" in refused(str(shop), "--out", out)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["rising.csv", "shop.yaml"]
+
+
+def test_a_query_that_matches_nothing_is_refused_by_the_command(tmp_path: Path) -> None:
+    with nothing_there() as server:
+        said = refused("--server", server, "--query", "up{job='none'}", "--out", str(tmp_path / "out"))
+    assert "matches nothing on" in said
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def nothing_there() -> Iterator[str]:
+    """A Prometheus API that has no series."""
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"status": "success", "data": {"resultType": "matrix", "result": []}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *said: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_not_asked_for_is_not_computed_and_changes_nothing_else(judged: Judged) -> None:
+    few = judge_here(replace(judged.scene.question, controllers=("hpa_70",)))
+    assert "calibration" not in few.heats
+    assert {"max_reactive_forecast", "last_value", "hpa_80"}.isdisjoint(few.result["controllers"])
+    for name, row in few.result["controllers"].items():
+        assert row == judged.result["controllers"][name]
+    everything = {key: value for key, value in judged.result["verdict"].items() if key != "saved_per_month"}
+    assert few.result["verdict"] == everything
+
+
+def test_short_load_at_equal_cost_is_the_second_headline(judged: Judged) -> None:
+    result = judged.result
+    reactive = result["controllers"]["hpa_hindsight"]
+    assert result["equal_cost"] == pytest.approx(reactive["iso_1pct"] or reactive["shown"]["cost_ratio"])
+    if reactive["iso_1pct"] is not None:
+        assert reactive["short_at_equal_cost_pct"] == pytest.approx(1.0, rel=0.05)
+    assert result["controllers"]["clairvoyant"]["short_at_equal_cost_pct"] < 0.1
+    assert result["controllers"]["hpa_70"]["short_at_equal_cost_pct"] is None
+    assert result["verdict"]["at_equal_cost"].startswith("At equal cost, ")
+
+
 def test_a_scaledobject_states_workload_and_bounds(tmp_path: Path) -> None:
     path = tmp_path / "shop.yaml"
     path.write_text(SCALED_OBJECT, encoding="utf-8")
@@ -168,31 +259,19 @@ def test_a_suite_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     csv_of(rising(2.1), folder / "rising.csv")
     csv_of(rising(0.5), folder / "short.csv")
     arguments = ["backtest", "--suite", str(folder), "--leads", "60", "--out", str(out), "--json"]
+    arguments += ["--controllers", "hpa_70"]
     first = CliRunner().invoke(main, arguments)
     assert first.exit_code == 0, first.output
-    stamp = (out / "rising-60s.json").stat().st_mtime_ns
+    stamp = (out / "rising-60s" / "result.json").stat().st_mtime_ns
     second = CliRunner().invoke(main, arguments)
-    assert (out / "rising-60s.json").stat().st_mtime_ns == stamp
+    assert (out / "rising-60s" / "result.json").stat().st_mtime_ns == stamp
+    assert sorted(path.name for path in (out / "rising-60s").iterdir()) == ["blocks.npz", "report.html", "result.json"]
     assert json.loads(first.stdout) == json.loads(second.stdout) == json.loads((out / "summary.json").read_text())
     assert "left out" in first.stderr
     summed = json.loads(first.stdout)
     assert summed["verdicts"][0]["case"] == "rising-60s"
+    assert list(summed["controllers"]) == ["hpa_70", "hpa_hindsight", "foresail", "foresail_shipped", "clairvoyant"]
     assert summed["controllers"]["hpa_hindsight"]["iso_1pct"]["geometric_mean"] in {1.0, None}
-
-
-def test_a_summary_names_the_worst_case() -> None:
-    def result(name: str, ours: float | None) -> dict[str, object]:
-        rows = {one: {f"iso_{t}pct": None for t in (1, 2, 5)} for one in ORDER}
-        rows["hpa_hindsight"] = dict.fromkeys(("iso_1pct", "iso_2pct", "iso_5pct"), 1.5)
-        rows["foresail"] = dict.fromkeys(("iso_1pct", "iso_2pct", "iso_5pct"), ours)
-        verdict = {"pays": None, "saving_pct": None, "interval_pct": None}
-        return {"trace": name, "lead_s": 60.0, "controllers": rows, "verdict": verdict}
-
-    summed = suite.summary([result("a", 1.2), result("b", 1.8), result("c", None)])
-    row = summed["controllers"]["foresail"]["iso_1pct"]
-    assert row["cases"] == 2
-    assert row["worst"] == "b-60s"
-    assert row["geometric_mean"] == pytest.approx(np.sqrt(0.8 * 1.2), abs=1e-4)
 
 
 def test_a_queue_is_judged_by_the_age_of_its_oldest_message() -> None:

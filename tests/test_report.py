@@ -13,7 +13,7 @@ def test_the_report_opens_by_itself_without_errors_or_requests(judged: Judged, t
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip(f"no Chromium at {CHROMIUM}: apt-get install chromium")
-    write(judged, tmp_path, ())
+    write(judged, tmp_path)
     said: list[str] = []
     asked: list[str] = []
     with playwright.sync_playwright() as driver:

@@ -53,6 +53,10 @@ def test_fine_samples_are_averaged_to_the_sync_period(tmp_path: Path) -> None:
         (["0,1", "60,many", "120,3"], "line 2: 'many' is no number"),
         (["yesterday,1"], "line 1: 'yesterday' is neither Unix seconds nor an RFC 3339 time"),
         (["2023-11-14T22:13:00,1"], "has no time zone"),
+        (["nan,1"], "line 1: nan is no Unix time in seconds"),
+        (["1700000000000,1", "1700000060000,2"], "is it in milliseconds?"),
+        (["0,1", "60,2", "120,3", "253402300740,4"], "100 % of the samples are missing"),
+        (["0," + "1" * 200_000], "cannot be read: field larger than field limit"),
         (["0"], "two columns are needed"),
         (["0,1"], "at least 2 days are needed"),
         (["0,1", "7200,1", "14400,1"], "samples are 7200 s apart"),
@@ -70,6 +74,8 @@ def test_what_cannot_be_used_is_refused_with_its_line(tmp_path: Path, lines: lis
         (np.ones(1440), "1.0 days of history: at least 2 days are needed"),
         (np.zeros(3 * 1440), "the load is zero throughout"),
         (np.full(3 * 1440, 7.0), "the load is 7 throughout"),
+        (np.where(np.arange(3 * 1440) < 2300, 1.0 + np.arange(3 * 1440) % 7, 0.0), "no load in its last 40 %"),
+        (np.where(np.arange(3 * 1440) < 2000, np.nan, 1.0 + np.arange(3 * 1440) % 7), "no load in its first 45 %"),
         (np.where(np.arange(3 * 1440) % 3 == 0, 1.0, np.nan), "67 % of the samples are missing"),
     ],
 )
@@ -85,6 +91,11 @@ def test_a_capacity_must_leave_something_to_decide() -> None:
         scalable(load, Workload("", "w", "0", threshold=100.0, capacity=200.0))
     with pytest.raises(HistoryError, match="every step is saturated"):
         scalable(load, Workload("", "w", "0", threshold=1.0, capacity=2.0, max_replicas=10))
+    with pytest.raises(HistoryError, match=r"more than 100,000: is the capacity in the unit of the load\?"):
+        scalable(load, Workload("", "w", "0", threshold=1.0, capacity=0.001))
+    quiet_once = trace(np.where(np.arange(3000) < 60, 0.0, load.values))
+    with pytest.raises(HistoryError, match="every step is saturated"):
+        scalable(quiet_once, Workload("", "w", "0", threshold=1.0, capacity=2.0, max_replicas=10))
     scalable(load, Workload("", "w", "0", threshold=5.0, capacity=8.0))
 
 

@@ -100,9 +100,7 @@ def _sentence(case: Case, saving: float | None, interval: tuple[float, float] | 
     slo = f"{100.0 - case.target_pct:g} % of the load met"
     if saving is None:
         return _one_sided(case, slo)
-    between = (
-        f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f} %)" if interval else " (too short for an interval)"
-    )
+    between = f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f} %)" if interval else " (no interval)"
     pays = _pays(case, saving, interval)
     if pays:
         return f"Prediction pays here: {saving:.0f} % fewer replica-hours at the same SLO, {slo}{between}."

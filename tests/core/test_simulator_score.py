@@ -10,7 +10,9 @@ from scaler.core.simulator.score import (
     envelope,
     figures,
     geometric_mean,
+    mean_interval,
     paired_interval,
+    short_at,
     tally,
 )
 
@@ -63,6 +65,17 @@ def test_the_cheapest_crossing_counts() -> None:
     assert cost_at(short, cost, 1.0) == pytest.approx(1.5 + 0.1 * np.log(1 / 1.1) / np.log(0.95 / 1.1))
 
 
+def test_a_short_share_is_read_at_equal_cost() -> None:
+    short, cost = np.array([2.0, 1.25, 0.8, 0.1]), np.array([1.1, 1.2, 1.4, 3.0])
+    assert short_at(short, cost, 1.2) == pytest.approx(1.25)
+    assert short_at(short, cost, 1.3) == pytest.approx(np.sqrt(1.25 * 0.8))
+    assert short_at(short, cost, 2.0) == pytest.approx(0.8)  # 0.8 and 0.1 are not joined: what was run counts
+    assert short_at(short, cost, 9.0) == pytest.approx(0.1)
+    assert short_at(short, cost, 1.0) is None
+    assert short_at(np.array([0.0, 0.5]), np.array([1.2, 1.1]), 1.15) == pytest.approx(0.5)
+    assert short_at(np.array([0.5]), np.array([1.0]), 2.0) is None
+
+
 def test_the_envelope_leaves_out_what_another_setting_beats() -> None:
     short, cost = np.array([1.0, 2.0, 0.5, 1.5]), np.array([1.5, 1.2, 2.0, 1.6])
     assert envelope(short, cost).tolist() == [2, 0, 1]
@@ -84,6 +97,17 @@ def test_a_paired_interval_encloses_the_ratio_and_needs_ten_blocks() -> None:
     assert interval.low <= 0.9 + 1e-9
     assert interval.high >= 0.9 - 1e-9
     assert paired_interval((sums(9, 1.0), sums(9, 0.9)), 1.0, 100, rng) is None
+
+
+def test_an_interval_across_traces_needs_blocks_and_ratios() -> None:
+    rng = np.random.default_rng(1)
+    known, unknown = np.full((2, 50), 0.9), np.full((1, 50), np.nan)
+    interval = mean_interval([known, known], 10, 100, rng)
+    assert interval is not None
+    assert (interval.low, interval.high) == (pytest.approx(0.9), pytest.approx(0.9))
+    assert mean_interval([known, known], 9, 100, rng) is None
+    assert mean_interval([known, unknown], 20, 100, rng) is None
+    assert mean_interval([], 0, 100, rng) is None
 
 
 def test_geometric_mean() -> None:

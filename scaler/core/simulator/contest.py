@@ -29,7 +29,7 @@ from scaler.core.simulator.controllers import (
 )
 from scaler.core.simulator.foresight import Past, foresee, learnt_price
 from scaler.core.simulator.load import peak_ahead, same_time_before
-from scaler.core.simulator.scene import Part, Scene, cut
+from scaler.core.simulator.scene import Part, Question, Scene, cut
 from scaler.core.simulator.score import Tally, figures, shortage, tally
 
 Progress = Callable[[int], None]
@@ -118,23 +118,23 @@ class Heat:
 def steps_of(scene: Scene) -> int:
     """Steps that all heats report to `progress`."""
     test, training = (part.last - part.first for part in (scene.test, scene.training))
-    return 4 * test + training
+    return 4 * test + (training if "calibration" in heats_of(scene.question) else 0)
 
 
 def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
     """What needs no model, on the test part: the HPA over all settings, naive forecasts, and the clairvoyant."""
-    part = scene.test
+    part, asks = scene.test, scene.question.asks
     seasonal = _seasonal_maximum(scene)[part.first : part.last]
-    entries = [
-        *_hpa_entries(scene),
+    others = [
         *(
             Entry(f"hpa_{round(100 * share)}", TARGET, np.array([share]), Reactive(), _rules(scene, [share], 300.0))
             for share in FIXED
         ),
         Entry("last_value", TARGET, TRIGGERS, LastValue(), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
         Entry("seasonal_naive_max", TARGET, TRIGGERS, AtLeast(seasonal), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
-        _clairvoyant(scene, peak_ahead(cut(scene.load, part).value, int(scene.fleet.h[0]))),
     ]
+    knows = _clairvoyant(scene, peak_ahead(cut(scene.load, part).value, int(scene.fleet.h[0])))
+    entries = [*_hpa_entries(scene), *(one for one in others if asks(one.name)), knows]
     return Heat(_compete(scene, part, entries, progress, latency=True))
 
 
@@ -151,16 +151,9 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
     foreseen = foresee(past, load.t_s, scene.fleet, workload.fingerprint, progress)
     ours, served = _ours(scene, past, foreseen)
     peak = peak_ahead(load.value, int(scene.fleet.h[0]))
-    entries = [
-        *ours,
-        Entry(
-            "max_reactive_forecast",
-            TARGET,
-            TRIGGERS,
-            AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity),
-            _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
-        ),
-    ]
+    median = AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity)
+    other = Entry("max_reactive_forecast", TARGET, TRIGGERS, median, _rules(scene, TRIGGERS, TRIGGER_WINDOW_S))
+    entries = [*ours, other] if scene.question.asks(other.name) else ours
     outcomes = _compete(scene, part, entries, progress, latency=True)
     return Heat(outcomes, _prophecy(scene, foreseen, peak, served))
 
@@ -182,8 +175,16 @@ HEATS: dict[str, Callable[[Scene, Progress | None], Heat]] = {
     "sooner": sooner,
 }
 """By name, the longest first."""
+CALIBRATED = "hpa_calibrated"
+WINDOW = "hpa_window_"
+"""What the names of the HPA's sweeps begin with, one per window."""
 OURS, LIMIT = "foresail", "clairvoyant"
 TARGET = "target as a share of capacity"
+
+
+def heats_of(question: Question) -> tuple[str, ...]:
+    """Names of the heats that answer a question: nothing is calibrated for nobody."""
+    return tuple(name for name in HEATS if name != "calibration" or question.asks(CALIBRATED))
 
 
 def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ours]:
@@ -211,7 +212,7 @@ def _clairvoyant(scene: Scene, peak: FloatArray) -> Entry:
 
 def _hpa_entries(scene: Scene, shares: FloatArray = THRESHOLDS) -> list[Entry]:
     return [
-        Entry(f"hpa_window_{window_s:g}", TARGET, shares, Reactive(), _rules(scene, shares, window_s))
+        Entry(f"{WINDOW}{window_s:g}", TARGET, shares, Reactive(), _rules(scene, shares, window_s))
         for window_s in WINDOWS_S
     ]
 

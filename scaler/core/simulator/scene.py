@@ -45,6 +45,12 @@ class Question:
     """CPU utilisation of a second trigger beside every controller, None without one."""
     limit_pct: float = 1.0
     """Short share that a setting must keep to be shown by itself."""
+    controllers: tuple[str, ...] = ()
+    """Names of those that are asked for, empty for all; what the verdict rests on competes in any case."""
+
+    def asks(self, name: str) -> bool:
+        """Whether a controller is asked for."""
+        return not self.controllers or name in self.controllers
 
 
 @dataclass(frozen=True, slots=True)
