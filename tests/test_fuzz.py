@@ -169,7 +169,7 @@ def test_json_bodies_of_all_routes_that_take_one() -> None:
         count = 0
 
         @bounded
-        @example(("/predict", {"service": "nobody"}), 0, b"", 0, spoil=False)
+        @example(asked=("/predict", {"service": "nobody"}), at=0, junk=b"", much=0, spoil=False)
         @given(bodies, st.integers(0, 400), st.binary(max_size=3), st.integers(0, 5), st.booleans())
         def case(asked: tuple[str, Any], at: int, junk: bytes, much: int, spoil: bool) -> None:
             nonlocal count
