@@ -66,6 +66,8 @@ class WorkloadAnswer(Answer):
     lead_s: float
     inactive_keys: list[str]
     """Trigger keys that were understood but whose feature is not built into this version."""
+    trouble: str | None
+    """Why its newest sample is missing, null where it is there."""
     mode: str
     load: float | None
     replicas: int | None
