@@ -132,5 +132,6 @@ def backtest(**options: Any) -> None:
         click.echo(f"foresail backtest: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        click.echo("foresail backtest: interrupted, nothing was written", err=True)
+        left = "nothing was written" if options["suite"] is None else "the finished cases stay"
+        click.echo(f"foresail backtest: interrupted, {left}", err=True)
         sys.exit(130)

@@ -72,7 +72,7 @@ def render(scene: Scene, heats: Mapping[str, Heat], result: dict[str, Any]) -> s
     verdict = result["verdict"]
     extra = [verdict["at_equal_cost"], *verdict["what_if"]]
     if "saved_per_month" in verdict:
-        extra.append(f"At the stated price that is {verdict['saved_per_month']:,.2f} per month.")
+        extra.append(f"At the stated price the saving is {verdict['saved_per_month']:,.2f} per month.")
     return TEMPLATE.format(
         title=html.escape(str(result["trace"])),
         colour={True: "#0b6e4f", False: "#b5460f", None: "#8a8f94"}[verdict["pays"]],
