@@ -17,6 +17,7 @@ from scaler.core.domain import Workload
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.errors import SettingsError, TriggerError
 from scaler.servers import Server
+from scaler.settings import load_settings
 
 log = structlog.get_logger("foresail.config")
 
@@ -76,13 +77,14 @@ def parse(text: str, name: str) -> File:
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark is not None else name
         raise SettingsError(f"{where}: {getattr(error, 'problem', error)}") from error
     try:
         file = File.model_validate({} if content is None else content)
         file.declared()
+        _check_settings(file, tree, name)
     except ValidationError as error:
         problems = (
             f"{name}:{line_of(tree, p['loc'])}: {'.'.join(map(str, p['loc'])) or 'the file'}: {p['msg']}"
@@ -93,6 +95,16 @@ def parse(text: str, name: str) -> File:
         place = int(str(error).partition(":")[0].partition(".")[2])
         raise SettingsError(f"{name}:{line_of(tree, ('workloads', place))}: {error}") from error
     return file
+
+
+def _check_settings(file: File, tree: yaml.Node | None, name: str) -> None:
+    for setting, value in file.settings.items():
+        try:
+            load_settings({setting: value})
+        except SettingsError as error:
+            # Settings that belong together (a certificate and its key) are judged with the rest of them at the start.
+            if str(error).startswith(setting):
+                raise SettingsError(f"{name}:{line_of(tree, ('settings', setting))}: settings.{error}") from error
 
 
 def line_of(tree: yaml.Node | None, path: tuple[int | str, ...]) -> int:
@@ -144,7 +156,7 @@ async def watch(path: Path, apply: Callable[[File], None]) -> None:
         except SettingsError as error:
             log.warning("configuration refused; what was in force stays", error=str(error))
         else:
-            log.info("configuration applied", file=str(path))
+            log.info("configuration applied; settings count at the next start", file=str(path))
 
 
 def _content(path: Path) -> bytes | None:

@@ -24,7 +24,7 @@ from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
 from scaler.ring import BUCKETS_S, FINE_S
-from scaler.roster import Key, Roster
+from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 
 log = structlog.get_logger("foresail.engine")
@@ -119,8 +119,14 @@ class Engine:
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
 
     def redeclare(self, workloads: Sequence[Workload]) -> None:
-        """Track just these workloads from the settings; one that is declared no more is forgotten like any other."""
-        self.roster.declared_no_more(self.clock())
+        """Track just these workloads from the settings; one that is declared no more is forgotten at once.
+
+        Raises:
+            TooManyWorkloads: a cap would be exceeded; nothing has changed.
+        """
+        self.roster.check_room_for(workloads)
+        for key in self.roster.declared_no_more() - {key_of(workload) for workload in workloads}:
+            self._forget(key)
         for workload in workloads:
             self.declare(workload)
 
@@ -155,7 +161,7 @@ class Engine:
     def late_s(self) -> float:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
         now_s = self.clock()
-        return max((now_s - fleet.ring.end_s - fleet.step_s for fleet in self._fleets.values()), default=0.0)
+        return max((abs(now_s - fleet.ring.end_s) - fleet.step_s for fleet in self._fleets.values()), default=0.0)
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -187,6 +193,8 @@ class Engine:
         """See, decide and post for all workloads of one step length at `t_s`, a multiple of the step."""
         fleet, started = self._fleets[step_s], time.perf_counter()
         if t_s <= fleet.ring.end_s:
+            if fleet.ring.end_s - t_s > 2.0 * step_s:
+                self._begin_again(step_s)
             return
         keys = {key: row for key, (of, row) in self._rows.items() if of is fleet}
         seen = Sightings.nothing(len(fleet.workloads))
@@ -200,6 +208,15 @@ class Engine:
             await _let_others_run()
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
+
+    def _begin_again(self, step_s: float) -> None:
+        """Start a fleet anew on a clock that was set back; its workloads are introduced again."""
+        log.warning("the clock was set back; histories are read again", step_s=step_s)
+        old, fleet = self._fleets[step_s], Fleet(step_s, self.clock(), self.settings.trust)
+        self._fleets[step_s] = fleet
+        for key in [key for key, (of, _) in self._rows.items() if of is old]:
+            self._rows[key] = (fleet, fleet.add(self.roster.entries[key].workload))
+            self._newcomers.put_nowait(key)
 
     async def _look_at_all(self, fleet: Fleet, keys: dict[Key, int], t_s: float, seen: Sightings) -> None:
         async with asyncio.TaskGroup() as looks:
@@ -228,10 +245,13 @@ class Engine:
 
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
-        self.board.post(fleet.decide(at, fleet.see(at, part)), rows)
+        made = fleet.decide(at, fleet.see(at, part))
+        self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
 
     async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
+        if self._rows.get(key) != (fleet, row):
+            return
         workload, timeout_s = self.roster.entries[key].workload, min(self.settings.read_timeout_s, 0.8 * fleet.step_s)
         missed_s = fleet.missed(row, t_s) * fleet.step_s
         try:
@@ -241,6 +261,9 @@ class Engine:
             self._missed(key, str(error))
         except TimeoutError:
             self._missed(key, f"no answer within {timeout_s:g} s")
+        except Exception as error:  # a defect of one source: the other workloads go on
+            log.exception("load not read", workload=str(key))
+            self._missed(key, repr(error))
         else:
             self._found(key, float(seen.load[row]), missed_s)
         self._look_at_cluster(fleet, key, row, t_s, seen)
@@ -296,7 +319,15 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 key = await self._newcomers.get()
-                tasks.create_task(self.introduce(key))
+                tasks.create_task(self._introduce_guarded(key))
+
+    async def _introduce_guarded(self, key: Key) -> None:
+        try:
+            await self.introduce(key)
+        except Exception as error:  # a defect met by one workload: it is tried again, the others go on
+            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
+            self.troubles[key] = repr(error)
+            log.exception("not introduced", workload=str(key))
 
     async def introduce(self, key: Key) -> None:
         """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
@@ -370,4 +401,4 @@ class Engine:
         self._history_due_s.pop(key, None)
         self._lessons.drop(key)
         fleet.remove(row)
-        log.info("forgotten: nobody asks for it", workload=str(key))
+        log.info("forgotten: neither declared nor asked for", workload=str(key))

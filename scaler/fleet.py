@@ -73,7 +73,7 @@ class Fleet:
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
         self.models = catalog.unfitted(n_rows)
         self._state: State = initial_state(n_rows, step_s)
-        self._good_s = np.full(n_rows, -np.inf)
+        self._good_s, self._skipped_s = np.full((2, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
 
@@ -103,7 +103,8 @@ class Fleet:
         put(self.columns, at, columns_of([workload]))
         put(self.models, at, catalog.unfitted(1))
         put(self._state, at, initial_state(1, self.step_s))
-        self._good_s[row], self._depth[row], self._arrivals[row] = -np.inf, np.nan, np.nan
+        self._good_s[row], self._skipped_s[row] = -np.inf, -np.inf
+        self._depth[row], self._arrivals[row] = np.nan, np.nan
 
     def _grow(self) -> None:
         n = len(self.workloads)
@@ -111,7 +112,8 @@ class Fleet:
         self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
         self.models = stacked([self.models, catalog.unfitted(n)])
         self._state = stacked([self._state, initial_state(n, self.step_s)])
-        self._good_s = np.concatenate([self._good_s, np.full(n, -np.inf)])
+        never = np.full(n, -np.inf)
+        self._good_s, self._skipped_s = np.append(self._good_s, never), np.append(self._skipped_s, never)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
@@ -163,7 +165,11 @@ class Fleet:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
-        return due_s if due_s > self.models.cutoff_s[row] else -np.inf
+        return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def skip_fit(self, row: int) -> None:
+        """Go without the fit that is due now; the next one is due at the next cutoff."""
+        self._skipped_s[row] = self.ring.end_s
 
     def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
         """History and columns of some rows, copied, for a fit elsewhere."""
@@ -223,6 +229,10 @@ class Fleet:
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
         said = catalog.predict(models, self.ring.history(rows), questions)
         return Forecasts(said.peak, said.path, models.cutoff_s, models.validated)
+
+    def unheard(self, row: int) -> bool:
+        """Whether nothing was ever known of the row, so that its decision must not be served."""
+        return bool(self._state.decided[row] == UNKNOWN)
 
     def decide(self, rows: slice, seen: Observations) -> Decisions:
         """Forecast and decide for `rows`; their state moves on."""

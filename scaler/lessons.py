@@ -86,7 +86,10 @@ class Lessons:
                 await self._teach(worker, [key])
             return
         self._counters.fit_failures += 1
-        log.warning("fit failed; the models in use stay", workload=str(keys[0]), error=str(error))
+        if keys[0] in self._rows:
+            fleet, row = self._rows[keys[0]]
+            fleet.skip_fit(row)
+        log.warning("fit failed; the models in use stay until the next is due", workload=str(keys[0]), error=str(error))
 
     async def _teach(self, worker: FitWorker, keys: list[Key]) -> None:
         keys = [key for key in keys if key in self._rows]

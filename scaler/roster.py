@@ -4,7 +4,8 @@ A workload is identified by its namespace, its ScaledObject and a fingerprint of
 one ScaledObject share a name. People use `name`, or `name~fingerprint` where a name alone would be ambiguous.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +23,17 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+def key_of(workload: Workload) -> Key:
+    """Identity of an understood workload."""
+    return Key(workload.namespace, workload.name, workload.fingerprint)
+
+
+Request = tuple[str, str, frozenset[tuple[str, str]]]
+"""Namespace, name and metadata of a KEDA call."""
+LONGEST_REMEMBERED = 4096
+"""Characters of metadata up to which their meaning is remembered; longer ones are understood anew each time."""
 
 
 @dataclass(slots=True)
@@ -44,7 +56,7 @@ class Roster:
     admit: Callable[[Workload], None]
     """Raises TriggerError for a workload whose load may never be read."""
     entries: dict[Key, Entry] = field(default_factory=dict)
-    _by_request: dict[tuple[str, str, frozenset[tuple[str, str]]], Key] = field(default_factory=dict)
+    _by_request: dict[Request, tuple[Key, Workload]] = field(default_factory=dict)
     _by_name: dict[str, list[Key]] = field(default_factory=dict)
 
     def declare(self, workload: Workload, now_s: float) -> Key:
@@ -66,14 +78,23 @@ class Roster:
             TooManyWorkloads: a cap is reached.
         """
         request = (namespace, name, frozenset(metadata.items()))
-        key = self._by_request.get(request)
-        if key is None or key not in self.entries:
+        remembered = self._by_request.get(request)
+        if remembered is None or remembered[0] not in self.entries:
             key = self._understand(namespace, name, metadata, now_s)
-            if len(self._by_request) > 4 * self.max_total:
-                self._by_request.clear()
-            self._by_request[request] = key
+            self._remember(request, key)
+        else:
+            # The newest request counts: metadata that were changed and changed back mean what they say.
+            key, self.entries[remembered[0]].workload = remembered
         self.entries[key].asked_s = now_s
         return key
+
+    def _remember(self, request: Request, key: Key) -> None:
+        """Keep what a request means, if it is of ordinary length: unknown callers must not fill the memory."""
+        if sum(len(name) + len(value) for name, value in request[2]) > LONGEST_REMEMBERED:
+            return
+        if len(self._by_request) > 4 * self.max_total:
+            self._by_request.clear()
+        self._by_request[request] = (key, self.entries[key].workload)
 
     def _understand(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
         declared = [k for k in self._named(namespace, name) if self.entries[k].declared]
@@ -84,7 +105,7 @@ class Roster:
         return self._enter(parse_workload(metadata, name=name, namespace=namespace), declared=False, now_s=now_s)
 
     def _enter(self, workload: Workload, *, declared: bool, now_s: float) -> Key:
-        key = Key(workload.namespace, workload.name, workload.fingerprint)
+        key = key_of(workload)
         known = self.entries.get(key)
         if known is None:
             self.admit(workload)
@@ -102,12 +123,24 @@ class Roster:
                 "(max_workloads_per_namespace)"
             )
 
-    def declared_no_more(self, now_s: float) -> None:
-        """Treat the declared workloads as if somebody had asked for them just now."""
+    def declared_no_more(self) -> set[Key]:
+        """Take all declarations back; which they were."""
         self._by_request.clear()
-        for entry in self.entries.values():
-            if entry.declared:
-                entry.declared, entry.asked_s = False, now_s
+        declared = {key for key, entry in self.entries.items() if entry.declared}
+        for key in declared:
+            self.entries[key].declared = False
+        return declared
+
+    def check_room_for(self, workloads: Sequence[Workload]) -> None:
+        """Raise TooManyWorkloads if these could not all be declared beside what is asked for."""
+        keys = {key_of(workload) for workload in workloads}
+        keys |= {key for key, entry in self.entries.items() if not entry.declared}
+        fullest, most = max(Counter(key.namespace for key in keys).items(), key=lambda item: item[1], default=("", 0))
+        if len(keys) > self.max_total or most > self.max_per_namespace:
+            raise TooManyWorkloads(
+                f"{len(keys)} workloads, {most} of them in namespace {fullest}: at most {self.max_total} and "
+                f"{self.max_per_namespace} (max_workloads, max_workloads_per_namespace)"
+            )
 
     def forget(self, key: Key) -> None:
         """Track a workload no longer."""

@@ -69,12 +69,9 @@ def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
     try:
         for workload in workloads:
             queried.admit(workload)
-    except ForesailError as error:
-        queried.replace_servers(before)
-        raise SettingsError(str(error)) from error
-    try:
         engine.redeclare(workloads)
     except ForesailError as error:
+        queried.replace_servers(before)
         raise SettingsError(str(error)) from error
 
 

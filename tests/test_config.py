@@ -102,3 +102,17 @@ async def test_changes_are_applied_and_mistakes_change_nothing(tmp_path: Path, m
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert applied == [[60.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("settings:\n  stael_s: 3\n", r"foresail\.yaml:2: settings\.stael_s: Extra inputs"),
+        ("settings:\n  stale_s: -3\n", r"foresail\.yaml:2: settings\.stale_s: .*greater than 0"),
+        ("calendars:\n  a: {events: [{name: x, at: 2026-02-30, lasts: 1h}]}\n", r"foresail\.yaml: day is out of range"),
+        ("a: " + "[" * 5000, r"foresail\.yaml"),
+    ],
+)
+def test_values_that_yaml_or_the_settings_cannot_hold_are_told(text: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        parse(text, "foresail.yaml")

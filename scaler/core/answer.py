@@ -15,6 +15,8 @@ from scaler.errors import SourceError
 
 OFF_GRID = 0.01
 """Share of the spacing by which a stamp may miss its place: servers answer for the times asked."""
+MOST_SERIES = 100
+"""Series of one answer that are looked at; a query for scaling gives one."""
 MOST_SHOWN = 300
 """Characters of a server's own text that are repeated."""
 
@@ -28,6 +30,8 @@ def series_of(body: bytes, start_s: float, n: int, spacing_s: float) -> FloatArr
     answer = _whole(body)
     try:
         result = _result(answer["data"])
+        if len(result) > MOST_SERIES:
+            raise SourceError(f"the query gives {len(result)} series, more than {MOST_SERIES}: wrap it in sum(…)")
         found = np.full((len(result), n), np.nan)
         for row, each in enumerate(result):
             stamps_s, values = _pairs(each)

@@ -51,7 +51,11 @@ def initial_state(n: int, step_s: float) -> State:
 def decide(
     seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State, rules: trust.TrustRules
 ) -> tuple[Decisions, State]:
-    """Decide for B workloads."""
+    """Decide for B workloads.
+
+    A row of which neither a load nor a replica count was ever known is `unheard`: its numbers mean nothing, must not be
+    served, and leave no trace; the returned state says so by `decided` being UNKNOWN.
+    """
     current = _current(seen, fleet, state)
     started = np.where(state.alone > 0, state.alone, current)
     both, rule_state = policies.reactive(
@@ -72,10 +76,11 @@ def decide(
 
     mode, earned = trust.assess(seen, available, forecasts.validated, rules)
     served = policies.serve(mode, earned, reactive, predictive, state.decided)
-    proposal = np.where(fleet.shadow, reactive, served)
+    proposal = np.where(fleet.shadow, policies.serve_shadow(mode, reactive, state.decided), served)
     active, quiet = _activation(seen, forecasts, fleet, state)
     tick = guardrails.Tick(seen.load, seen.fresh, reactive, active)
     final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, fleet)
+    unheard = (state.decided == UNKNOWN) & ~seen.fresh & (seen.replicas == UNKNOWN)
     value, band_state = dead_band.encode(final, seen.replicas, active, worth, fleet, state.band)
 
     decisions = Decisions(
@@ -103,11 +108,11 @@ def decide(
     )
     return decisions, State(
         rule=rule_state,
-        alone=alone,
+        alone=np.where(unheard, 0, alone),
         price=price_state,
-        guard=guard_state,
+        guard=guardrails.unless(unheard, guard_state, state.guard),
         band=band_state,
-        decided=final,
+        decided=np.where(unheard, UNKNOWN, final),
         quiet=quiet,
         active=active,
     )

@@ -90,7 +90,6 @@ class Workload:
     slo: float | None = None
     shadow: bool = False
     lead_s: float = DEFAULT_LEAD_S
-    lead_stated: bool = False
     min_replicas: int | None = None
     max_replicas: int | None = None
     step_s: float = 15.0

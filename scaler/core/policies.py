@@ -68,6 +68,12 @@ def predictive_need(peak: FloatArray, level: FloatArray, clearing: FloatArray, f
     return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
 
 
+def serve_shadow(mode: IntArray, reactive: IntArray, last: IntArray) -> IntArray:
+    """What a workload in shadow serves: the reactive answer, held like any other while the load is stale. (B,)"""
+    stale = (mode == Mode.HOLDING) | (mode == Mode.FAILED)
+    return np.where(stale, np.maximum(reactive, last), reactive)
+
+
 def serve(mode: IntArray, earned: FloatArray, reactive: IntArray, predictive: IntArray, last: IntArray) -> IntArray:
     """What the mode serves, (B,): r while learning; above r at once, below r as far as earned; held when stale.
 

@@ -132,3 +132,10 @@ def test_any_answer_gives_loads_or_a_reason(body):
             return
     assert total.shape == (4,)
     assert ((total >= 0) & (total <= 1e30) | np.isnan(total)).all()
+
+
+def test_a_crowd_of_series_is_refused_before_it_takes_memory() -> None:
+    one = {"metric": {"pod": "x"}, "values": [[1000.0, "1"]]}
+    body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [one] * 3000}}).encode()
+    with pytest.raises(SourceError, match=r"3000 series.*wrap it in sum"):
+        series_of(body, 1000.0, 10_000, 15.0)

