@@ -54,8 +54,6 @@ class FitWorker:
             if not (await asyncio.wait([call], timeout=self._timeout_s))[0]:
                 os.kill(self._pid, signal.SIGKILL)
             result = await call
-            self._fitting = False
-            return result
         except BrokenProcessPool as error:
             self._fitting = False
             self.close()
@@ -63,6 +61,8 @@ class FitWorker:
         except Exception as error:  # whatever a fit raises in the other process: the service goes on without it
             self._fitting = False
             raise FitFailed(f"the fit failed: {error!r}") from error
+        self._fitting = False
+        return result
 
     def close(self) -> None:
         """End the worker; a fit under way is not waited for, else it would hold up the end of the whole process."""
