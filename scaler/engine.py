@@ -19,7 +19,7 @@ import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
@@ -256,6 +256,7 @@ class Engine:
         missed_s = fleet.missed(row, t_s) * fleet.step_s
         try:
             async with asyncio.timeout(timeout_s):
+                await self._look_at_replicas(fleet, workload, row, t_s, seen)
                 await self._look_at_load(fleet, workload, row, t_s, seen)
         except SourceError as error:
             self._missed(key, str(error))
@@ -267,6 +268,15 @@ class Engine:
         else:
             self._found(key, float(seen.load[row]), missed_s)
         self._look_at_cluster(fleet, key, row, t_s, seen)
+
+    async def _look_at_replicas(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
+        """Read how many replicas run, where a query tells; a failure leaves them unknown for this tick."""
+        if workload.replicas_query is None:
+            return
+        with contextlib.suppress(SourceError):
+            found = (await self._source.read(workload, Signal.REPLICAS, t_s, 1, fleet.step_s)).mean[-1]
+            if found <= UNBOUNDED:
+                seen.replicas[row] = round(float(found))
 
     async def _look_at_load(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
         if workload.kind is Kind.RATE:

@@ -100,7 +100,11 @@ class PrometheusSource:
 
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         """As `LoadSource.read`."""
-        query = workload.query if signal is Signal.LOAD else workload.arrival_query
+        query = {
+            Signal.LOAD: workload.query,
+            Signal.ARRIVALS: workload.arrival_query,
+            Signal.REPLICAS: workload.replicas_query,
+        }[signal]
         if query is None:
             raise SourceError(f"{workload.namespace}/{workload.name} names no query, and no load was pushed")
         inside_s = spacing_s if spacing_s <= workload.step_s else max(workload.step_s, INSIDE_S)

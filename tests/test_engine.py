@@ -1,13 +1,14 @@
 """The loop: who is tracked, what a tick does, and what one workload's trouble leaves alone."""
 
 import asyncio
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from scaler.core.domain import Mode, Running, Signal, Workload
-from scaler.errors import NotDecidedYet, StaleLoad, TooManyWorkloads, TriggerError
+from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
+from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
 from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
@@ -313,3 +314,28 @@ async def test_a_fit_that_fails_is_tried_again_only_when_the_next_is_due() -> No
         fleet.skip_fit(row)
         assert not np.isfinite(fleet.due_cutoff_s(row, clock()))
         assert np.isfinite(fleet.due_cutoff_s(row, clock() + 7 * 3600.0))
+
+
+async def test_a_query_tells_the_replicas_where_no_cluster_does_and_its_failure_costs_no_load() -> None:
+    engine, source, clock = some_engine()
+    read, replicas = source.read, {"now": 20.0}
+
+    async def with_replicas(workload: Workload, signal: Signal, *asked: Any) -> Any:
+        if signal is Signal.REPLICAS:
+            if math.isnan(replicas["now"]):
+                raise SourceError("no replicas")
+            return Samples(np.array([replicas["now"]]), np.array([replicas["now"]]))
+        return await read(workload, signal, *asked)
+
+    source.read = with_replicas  # type: ignore[method-assign]
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA | {"replicasQuery": "sum(replicas)"})
+        await engine.first(key)
+        await tick(engine, clock)
+        known = engine.board.answer(key)
+        replicas["now"] = math.nan
+        await tick(engine, clock)
+        unknown = engine.board.answer(key)
+    assert known.decisions.replicas[known.row] == 20
+    assert unknown.decisions.replicas[unknown.row] == UNKNOWN
+    assert not np.isnan(unknown.decisions.load[unknown.row])

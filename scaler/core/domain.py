@@ -46,6 +46,8 @@ class Signal(Enum):
     LOAD = "load"
     ARRIVALS = "arrivals"
     """Messages per second that arrive in a queue."""
+    REPLICAS = "replicas"
+    """Replicas that run, where no cluster tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Workload:
     server_address: str | None = None
     query: str | None = None
     arrival_query: str | None = None
+    replicas_query: str | None = None
     timeout_s: float | None = None
     """Longest that a query may take, where it is shorter than the server's."""
     activation_threshold: float = 0.0

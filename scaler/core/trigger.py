@@ -132,6 +132,7 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
     "serverAddress": ("server_address", _text),
     "query": ("query", _text),
     "arrivalQuery": ("arrival_query", _text),
+    "replicasQuery": ("replicas_query", _text),
     "timeout": ("timeout_s", _timeout),
     "activationThreshold": ("activation_threshold", _not_negative),
     "slo": ("slo", _share),
@@ -149,7 +150,6 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
 """Key → field of `Workload` and how its value is read."""
 
 INACTIVE_KEYS: Mapping[str, Parser] = {
-    "replicasQuery": _text,
     "cpuQuery": _text,
     "memoryQuery": _text,
     "latencyQuery": _text,

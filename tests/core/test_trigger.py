@@ -166,7 +166,6 @@ def test_missing_data_are_never_taken_for_zero_load():
 
 def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
     later = {
-        "replicasQuery": "q",
         "cpuQuery": "q",
         "memoryQuery": "q",
         "latencyQuery": "q",
