@@ -73,8 +73,10 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload; NaN where nobody does."""
-    peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
     speaker = models.speaker[rows.workload]
+    if (speaker == REGRESSION).all():
+        return _regression(models, history, rows)
+    peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
     for number, forecast in ((REGRESSION, _regression), (NAIVE, _naive)):
         chosen = np.flatnonzero(speaker == number)
         if len(chosen):

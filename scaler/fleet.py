@@ -15,6 +15,7 @@ from scaler.core import price
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
     UNKNOWN,
+    Columns,
     Decisions,
     Forecasts,
     Observations,
@@ -193,7 +194,7 @@ class Fleet:
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
         """Store this tick's samples of `rows` and say what is now known of them."""
-        t_s, columns = self.ring.end_s, take(self.columns, rows)
+        t_s, columns = self.ring.end_s, self._part(self.columns, rows)
         arrivals = self._arrivals_of(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
         self._good_s[rows] = np.where(np.isnan(seen.load), self._good_s[rows], t_s)
@@ -222,13 +223,17 @@ class Fleet:
 
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
-        columns, models = take(self.columns, rows), take(self.models, rows)
+        columns, models = self._part(self.columns, rows), self._part(self.models, rows)
         known = np.where(np.isfinite(seen.stale_s), np.minimum(seen.stale_s, LONGEST_STALE_S), 0.0)
         stale_steps = np.rint(known / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
         said = catalog.predict(models, self.ring.history(rows), questions)
         return Forecasts(said.peak, said.path, models.cutoff_s, models.validated)
+
+    def _part(self, columns: Columns, rows: slice) -> Columns:
+        """Rows of the fleet's columns; all of them as they are, which spares a fleet of one (`pipe`) the work."""
+        return columns if rows.stop - rows.start >= len(self.workloads) else take(columns, rows)
 
     def unheard(self, row: int) -> bool:
         """Whether nothing was ever known of the row, so that its decision must not be served."""
@@ -237,6 +242,8 @@ class Fleet:
     def decide(self, rows: slice, seen: Observations) -> Decisions:
         """Forecast and decide for `rows`; their state moves on."""
         forecasts = self.forecast(rows, seen)
-        decisions, state = decide(seen, forecasts, take(self.columns, rows), take(self._state, rows), self.rules)
+        decisions, state = decide(
+            seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules
+        )
         put(self._state, rows, state)
         return decisions

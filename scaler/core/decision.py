@@ -101,8 +101,9 @@ def decide(
         earned=earned,
         price=worth,
         level=level,
-        capacity=fleet.capacity,
-        version=forecasts.version,
+        # Copies: these columns are views of arrays that move on, and a record must not.
+        capacity=fleet.capacity.copy(),
+        version=forecasts.version.copy(),
         peak=forecasts.peak,
         path=forecasts.path,
     )

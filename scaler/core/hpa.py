@@ -134,7 +134,9 @@ def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufu
     """Largest or smallest recommendation inside the window; one exactly a window old has left it."""
     reach = _reach(age_s, window_s)
     near = ring[..., :reach]
-    inside = (near != NONE) & (age_s[:reach] < window_s[..., None])
+    inside = near != NONE
+    if window_s.size > 1:
+        inside = inside & (age_s[:reach] < window_s[..., None])
     return np.asarray(of.reduce(np.where(inside, near, neutral), axis=-1, initial=neutral))
 
 
@@ -165,10 +167,12 @@ def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArr
     reach = _reach(age_s, period_s)
     if not reach:
         return 0
-    inside = age_s[:reach] < period_s[..., None]
-    return np.asarray(np.where(inside, state.changes[..., :reach], 0).sum(axis=-1))
+    changes = state.changes[..., :reach]
+    if period_s.size > 1:
+        changes = np.where(age_s[:reach] < period_s[..., None], changes, 0)
+    return np.asarray(changes.sum(axis=-1))
 
 
 def _reach(age_s: FloatArray, longest_s: FloatArray) -> int:
     """Columns of a ring that lie inside any row's window: the rest need not be looked at."""
-    return int(np.count_nonzero(age_s < longest_s.max()))
+    return int(age_s.searchsorted(longest_s.max()))

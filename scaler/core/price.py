@@ -106,9 +106,8 @@ def step(
     `load` is what replicas must meet, for queues the arrivals. `proposal` and `alone` are this tick's; they reach the
     actuators h steps later. Rows that are not `learning` (no forecast, or no sample) are frozen: no wind-up.
     """
-    width = state.proposals.shape[1]
-    h = np.minimum(fleet.h, width)
-    outside = np.arange(width) >= h[:, None]
+    h = np.minimum(fleet.h, state.proposals.shape[1])
+    outside = np.arange(int(h.max())) >= h[:, None]
     counts = learning & (load > 0)
     y = np.where(counts, load, 0.0)
     short = np.where(y > fleet.capacity * _serving(state.proposals, outside), y, 0.0)
@@ -143,7 +142,8 @@ def _closed(state: PriceState, fleet: Workloads, ended: BoolArray) -> PriceState
 
 
 def _serving(ring: IntArray, outside: BoolArray) -> FloatArray:
-    return np.asarray(np.where(outside, MANY, ring).min(axis=1), dtype=np.float64)
+    near = ring[:, : outside.shape[1]]
+    return np.asarray(np.where(outside, MANY, near).min(axis=1), dtype=np.float64)
 
 
 def _after(ring: IntArray, newest: IntArray, learning: BoolArray) -> IntArray:
