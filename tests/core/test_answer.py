@@ -1,11 +1,12 @@
 """Answers of Prometheus's API: samples, or the reason why there are none."""
 
 import json
+import os
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.core.answer import error_in, series_of, total_of
@@ -121,6 +122,7 @@ def answers(draw):
     return json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}).encode()
 
 
+@settings(max_examples=100_000 if os.environ.get("FORESAIL_EVIDENCE") == "1" else 1000)
 @given(answers())
 def test_any_answer_gives_loads_or_a_reason(body):
     with warnings.catch_warnings():
