@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scaler.core.trigger import parse_workload
-from scaler.engine import Engine, NoCluster
+from scaler.engine import Engine
 from scaler.prometheus import PrometheusSource
 from scaler.servers import Server
 from scaler.settings import Settings
+from scaler.sources import NoCluster
 from tests.real_prometheus import DAY_S, RealPrometheus, backfill, count
 
 WORKLOADS, COUNTERS, DAYS, EVERY_S, STEP_S, TICKS = 200, 20, 8.0, 15.0, 5.0, 12

@@ -20,13 +20,14 @@ from scaler.access import Access
 from scaler.core.domain import Signal
 from scaler.core.learning import learn
 from scaler.core.trigger import parse_workload
-from scaler.engine import Engine, NoCluster
+from scaler.engine import Engine
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
 from scaler.push import PushedLoad
 from scaler.replay import Replay
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
+from scaler.sources import NoCluster
 from scaler.telemetry import registry_of
 from scaler.web import application
 

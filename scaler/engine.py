@@ -70,15 +70,6 @@ class Cluster(Protocol):
         ...
 
 
-class NoCluster:
-    """Nobody can tell what runs."""
-
-    def running(self, key: Key, t_s: float) -> Running | None:
-        """Nothing is known."""
-        del key, t_s
-        return None
-
-
 class Engine:
     """The tracked workloads, their fleets and the loop over them."""
 
@@ -103,8 +94,6 @@ class Engine:
         self._history_due_s: dict[Key, float] = {}
         self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
-
-    # What requests use ------------------------------------------------------------------------------------------
 
     def declare(self, workload: Workload) -> Key:
         """Track a workload from the settings."""
@@ -162,8 +151,6 @@ class Engine:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
         now_s = self.clock()
         return max((abs(now_s - fleet.ring.end_s) - fleet.step_s for fleet in self._fleets.values()), default=0.0)
-
-    # The loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -323,8 +310,6 @@ class Engine:
         if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
 
-    # Newcomers --------------------------------------------------------------------------------------------------
-
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -389,8 +374,6 @@ class Engine:
                 if self._rows.get(key) == (fleet, row):
                     fleet.backfill(row, end_s, samples, spacing_s)
         return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
-
-    # Chores -----------------------------------------------------------------------------------------------------
 
     async def _chores(self) -> None:
         while True:

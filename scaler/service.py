@@ -10,13 +10,13 @@ from aiohttp import web
 from scaler.access import Access, Token, is_loopback
 from scaler.config import File, watch
 from scaler.demo import DemoCluster, demo_source, demo_workloads
-from scaler.engine import Engine, NoCluster
+from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
-from scaler.sources import Replicas, Sources
+from scaler.sources import NoCluster, Replicas, Sources
 from scaler.telemetry import registry_of, set_up_logging
 from scaler.tls import TlsFiles
 from scaler.web import application

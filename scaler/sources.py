@@ -48,3 +48,12 @@ class Replicas:
         """As `Cluster.running`."""
         running = self._cluster.running(key, t_s)
         return self._pushed.running(key, t_s) if running is None else running
+
+
+class NoCluster:
+    """Nobody can tell what runs."""
+
+    def running(self, key: Key, t_s: float) -> Running | None:
+        """Nothing is known."""
+        del key, t_s
+        return None

@@ -10,10 +10,11 @@ import numpy as np
 from forecasting.forecast import FloatArray
 from scaler.core.domain import Running, Samples, Signal, Workload
 from scaler.core.trigger import parse_workload
-from scaler.engine import Engine, NoCluster
+from scaler.engine import Engine
 from scaler.errors import SourceError, TriggerError
 from scaler.roster import Key
 from scaler.settings import Settings
+from scaler.sources import NoCluster
 from tests.fakes import WEDNESDAY_S
 
 METADATA = {"threshold": "50", "capacity": "70", "leadTime": "60s"}

@@ -16,12 +16,13 @@ from aiohttp import web
 from forecasting.forecast import FloatArray
 from scaler.core.domain import Mode, Samples, Signal, Workload
 from scaler.core.suitability import Problem
-from scaler.engine import HISTORY_AGAIN_S, Engine, NoCluster
+from scaler.engine import HISTORY_AGAIN_S, Engine
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TriggerError
 from scaler.inspection import inspect
 from scaler.prometheus import Limits
 from scaler.servers import Server
 from scaler.settings import Settings
+from scaler.sources import NoCluster
 from tests.fake_prometheus import FakePrometheus, json_answer, serving, source_of
 from tests.fakes import WEDNESDAY_S
 from tests.service import METADATA, Clock, daily, declared, loop_of, tick
