@@ -48,8 +48,8 @@ ERRORS = slice(4, 8)
 
 LEVEL_NOW_S, LEVEL_BEFORE_S = 600.0, 3600.0
 """A level is the mean of ten minutes, for a burst is no level, and is compared with the hour before them."""
-LEVEL_LEAST = 0.45
-"""Smallest shift of a level that counts, in logarithms: × 1.57. Half or double is 0.69."""
+LEVEL_LEAST = 0.5
+"""Smallest shift of a level that counts, in logarithms: × 1.65. Half or double is 0.69."""
 LEVEL_MARGIN = 1.3
 """A shift must exceed the largest of the last week by so much: what happens every week is no drift."""
 USUAL_S = 7 * DAY_S
