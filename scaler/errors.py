@@ -4,6 +4,7 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
@@ -29,6 +30,10 @@ class ObservationError(ForesailError):
 
 class RequestError(ForesailError):
     """A request that cannot be understood."""
+
+
+class HistoryError(ForesailError):
+    """A load history that cannot be judged."""
 
 
 class UnknownWorkload(ForesailError):  # noqa: N818 - reads as the fact it states

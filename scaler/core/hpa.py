@@ -121,8 +121,9 @@ def _stabilized(wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: Int
     """stabilizeRecommendationWithBehaviors: not below the window's largest, not above its smallest recommendation."""
     known = ring != NONE
     # A recommendation exactly one window old has left the window: the controller keeps those after the cutoff.
-    in_down_window = known & (age_s < rules.down.window_s[..., None])
-    floor = np.maximum(np.where(in_down_window, ring, 0).max(axis=-1), wanted)
+    reach = _reach(age_s, rules.down.window_s)
+    in_down_window = known[..., :reach] & (age_s[:reach] < rules.down.window_s[..., None])
+    floor = np.maximum(np.where(in_down_window, ring[..., :reach], 0).max(axis=-1, initial=0), wanted)
     ceiling = wanted
     if rules.up.window_s.any():
         in_up_window = known & (age_s < rules.up.window_s[..., None])
@@ -153,5 +154,14 @@ def _rate_limited(
     return np.where(rules.with_behavior, limited, older)
 
 
-def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArray:
-    return np.asarray(np.where(age_s < period_s[..., None], state.changes, 0).sum(axis=-1))
+def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArray | int:
+    reach = _reach(age_s, period_s)
+    if not reach:
+        return 0
+    inside = age_s[:reach] < period_s[..., None]
+    return np.asarray(np.where(inside, state.changes[..., :reach], 0).sum(axis=-1))
+
+
+def _reach(age_s: FloatArray, longest_s: FloatArray) -> int:
+    """Columns of a ring that lie inside any row's window: the rest need not be looked at."""
+    return int(np.count_nonzero(age_s < longest_s.max()))

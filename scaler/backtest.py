@@ -1,0 +1,187 @@
+"""`foresail backtest`: replay a history, let controllers compete on it, write down who did what.
+
+    history, workload → question → heats in processes → result.json and report.html
+
+Nothing is written before everything is known, and then in one move per file: an interrupted run leaves nothing.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from scaler.core.domain import Workload
+from scaler.core.simulator.constants import FLEET, FLEET_UTILISATION
+from scaler.core.simulator.contest import HEATS, Heat, steps_of
+from scaler.core.simulator.load import Noise
+from scaler.core.simulator.scene import Question, Scene
+from scaler.heats import processes, run_heat
+from scaler.report import render
+from scaler.result import ORDER, cell, result_of
+from scaler.trace import Trace
+
+POLL_S = 0.2
+"""How often the progress bar looks at what the processes have done."""
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What a person stated beside the history."""
+
+    lead_s: float | None = None
+    capacity: float | None = None
+    mean_replicas: float | None = None
+    """Mean fleet that the capacity follows from where none is stated; None: the usual one."""
+    tolerance: float | None = None
+    slo: float | None = None
+    net: float | None = None
+    noise: Noise = Noise.MULTIPLICATIVE
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A contest that is over."""
+
+    scene: Scene
+    heats: Mapping[str, Heat]
+    result: dict[str, Any]
+
+
+def question_of(trace: Trace, stated: Workload | None, assumed: Assumptions) -> Question:
+    """What is asked: the workload as declared, with what was stated beside it and a capacity in any case."""
+    known = float(np.nanmean(trace.values))
+    capacity = assumed.capacity
+    if capacity is None and assumed.mean_replicas is None and stated is not None:
+        capacity = stated.capacity or stated.threshold
+    capacity = capacity or known / (FLEET_UTILISATION.value * (assumed.mean_replicas or FLEET.value))
+    base = stated or Workload("default", trace.name, "0", threshold=FLEET_UTILISATION.value * capacity)
+    workload = _replaced(
+        base,
+        capacity=capacity,
+        lead_s=base.lead_s if assumed.lead_s is None else assumed.lead_s,
+        tolerance=base.tolerance if assumed.tolerance is None else assumed.tolerance,
+        slo=base.slo if assumed.slo is None else assumed.slo,
+    )
+    return Question(
+        name=trace.name,
+        start_s=trace.start_s,
+        values=trace.values,
+        spacing_s=trace.spacing_s,
+        workload=workload,
+        noise=assumed.noise,
+        seed=assumed.seed,
+        net=assumed.net,
+        limit_pct=1.0 if workload.slo is None else round(100.0 * (1.0 - workload.slo), 6),
+    )
+
+
+def _replaced(workload: Workload, **values: Any) -> Workload:
+    return type(workload)(**{name: values.get(name, getattr(workload, name)) for name in Workload.__slots__})
+
+
+def judge(question: Question, price_per_hour: float | None, console: Console) -> Judged:
+    """Run all heats and sum them up, with a progress bar on `console`."""
+    scene = Scene.of(question)
+    with processes(min(os.cpu_count() or 1, len(HEATS))) as (pool, done), bar(console, steps_of(scene)) as moved:
+        running = {name: pool.apply_async(run_heat, (question, name)) for name in HEATS}
+        while not all(one.ready() for one in running.values()):
+            moved(done.value)
+            time.sleep(POLL_S)
+        heats = {name: one.get() for name, one in running.items()}
+    return Judged(scene, heats, result_of(scene, heats, price_per_hour))
+
+
+def judge_here(question: Question, price_per_hour: float | None = None, tell: Tell | None = None) -> Judged:
+    """The same in this process."""
+    scene = Scene.of(question)
+    heats = {name: heat(scene, tell) for name, heat in HEATS.items()}
+    return Judged(scene, heats, result_of(scene, heats, price_per_hour))
+
+
+@contextmanager
+def bar(console: Console, total: int) -> Iterator[Tell]:
+    """A progress bar over `total` steps; gone when the block is left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("backtest", total=total)
+        yield lambda done: progress.update(task, completed=min(done, total))
+
+
+def write(judged: Judged, folder: Path, controllers: tuple[str, ...]) -> None:
+    """Write result.json and report.html, or nothing."""
+    result = chosen(judged.result, controllers)
+    texts = {
+        "report.html": render(judged.scene, judged.heats, result),
+        "result.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        replace_file(folder / name, text)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in one move: a reader sees the old one or the whole new one."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def chosen(result: dict[str, Any], controllers: tuple[str, ...]) -> dict[str, Any]:
+    """The result with some of its controllers; none named means all, and the clairvoyant always stays."""
+    names = [name for name in ORDER if not controllers or name in controllers or name == "clairvoyant"]
+    return {**result, "controllers": {name: result["controllers"][name] for name in names}}
+
+
+def table_of(result: dict[str, Any]) -> Table:
+    """What a terminal shows."""
+    table = Table(title=f"{result['trace']}, {result['test_days']:.1f} days judged, lead time {result['lead_s']:g} s")
+    table.add_column("controller")
+    for heading in (
+        "cost at 1 %",
+        "2 %",
+        "5 %",
+        "short %",
+        "cost",
+        "replica-hours",
+        "latency SLO %",
+        "events/h",
+        "reversals",
+    ):
+        table.add_column(heading, justify="right")
+    for name, row in result["controllers"].items():
+        shown = row["shown"]
+        numbers = [row["iso_1pct"], row["iso_2pct"], row["iso_5pct"], shown["short_pct"], shown["cost_ratio"]]
+        table.add_row(
+            name,
+            *(cell(number, 3 if place != 3 else 2) for place, number in enumerate(numbers)),
+            cell(row["replica_hours"], 0),
+            cell(row["latency_slo_pct"], 2),
+            cell(row["scale_events_per_hour"], 1),
+            cell(row["reversals"], 0),
+        )
+    return table

@@ -1,0 +1,150 @@
+"""The command `foresail backtest`: options in, question asked, answer printed and written."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from scaler import backtest, suite
+from scaler.core.domain import Workload
+from scaler.core.simulator.load import Noise
+from scaler.core.trigger import MAX_DURATION_S, duration_s
+from scaler.errors import HistoryError, RequestError
+from scaler.rangequery import fetch
+from scaler.result import ORDER
+from scaler.scaledobject import read as read_scaledobject
+from scaler.trace import Trace, first_days, judgeable, read_csv, scalable
+
+DEFAULT_DAYS = 14.0
+"""Of a Prometheus server: two weeks, so that each hour of the week is seen twice."""
+YAML = frozenset({".yaml", ".yml"})
+WIDTH = 170
+"""Columns of the printed table where the terminal does not say."""
+
+
+def answer(options: Mapping[str, Any]) -> None:
+    """Judge one history, or a suite.
+
+    Raises:
+        ForesailError: the options contradict each other or the history cannot be judged; nothing was written.
+    """
+    assumed = _assumptions(options)
+    chosen = _controllers(options["controllers"])
+    if options["suite"] is not None:
+        _answer_suite(options, assumed)
+        return
+    trace, stated = _history(options)
+    judgeable(trace)
+    question = backtest.question_of(trace, stated, assumed)
+    scalable(trace, question.workload)
+    judged = backtest.judge(question, options["price_per_replica_hour"], Console(stderr=True))
+    backtest.write(judged, options["out"], chosen)
+    result = backtest.chosen(judged.result, chosen)
+    if options["as_json"]:
+        print(json.dumps(result, indent=1, allow_nan=False))
+        return
+    console = _console()
+    console.print(backtest.table_of(result))
+    for line in (result["verdict"]["sentence"], result["verdict"]["reason"], *result["verdict"]["what_if"]):
+        console.print(line, highlight=False)
+    console.print(f"{options['out']}/report.html shows the rest.", highlight=False)
+
+
+def _answer_suite(options: Mapping[str, Any], assumed: backtest.Assumptions) -> None:
+    errors = Console(stderr=True)
+    leads_s = [_duration("--leads", text) for text in options["suite_leads"].split(",")]
+    found = suite.cases(options["suite"], leads_s, assumed, options["days"], errors)
+    results = suite.run(found, options["out"], errors)
+    summed = suite.summary(results)
+    text = json.dumps(summed, indent=1, allow_nan=False)
+    backtest.replace_file(options["out"] / "summary.json", text + "\n")
+    if options["as_json"]:
+        print(text)
+        return
+    console = _console()
+    for table in suite.table_of(summed, results):
+        console.print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _assumptions(options: Mapping[str, Any]) -> backtest.Assumptions:
+    if options["capacity"] is not None and options["mean_replicas"] is not None:
+        raise RequestError("--capacity states what --mean-replicas would guess: give one of them")
+    return backtest.Assumptions(
+        lead_s=None if options["lead"] is None else _duration("--lead", options["lead"]),
+        capacity=options["capacity"],
+        mean_replicas=options["mean_replicas"],
+        tolerance=options["tolerance"],
+        slo=options["slo"],
+        net=_net(options["net"]),
+        noise=Noise(options["noise"]),
+        seed=options["seed"],
+    )
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        value = duration_s(text.strip())
+    except ValueError as error:
+        raise RequestError(f"{option} must be a duration such as 300s or 5m, not {text!r}") from error
+    if not 0 < value <= MAX_DURATION_S:
+        raise RequestError(f"{option} must be more than 0 and at most 6h, not {text!r}")
+    return value
+
+
+def _net(text: str | None) -> float | None:
+    if text is None:
+        return None
+    kind, _, share = text.partition(":")
+    try:
+        value = float(share)
+    except ValueError:
+        value = 0.0
+    if kind != "cpu" or not 0 < value <= 1:
+        raise RequestError(f"--net must be cpu and a utilisation of at most 1, such as cpu:0.9, not {text!r}")
+    return value
+
+
+def _controllers(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    for name in names:
+        if name not in ORDER:
+            raise RequestError(f"--controllers: {name!r} is unknown: there are {', '.join(ORDER)}")
+    return names
+
+
+def _history(options: Mapping[str, Any]) -> tuple[Trace, Workload | None]:
+    path: Path | None = options["history"]
+    if (options["server"] is None) != (options["query"] is None):
+        raise RequestError("--server and --query belong together")
+    if path is None and options["server"] is None:
+        raise RequestError("a history is needed: a CSV file, a ScaledObject YAML, --server and --query, or --suite DIR")
+    if path is not None and options["server"] is not None:
+        raise RequestError("give either a file or --server and --query, not both")
+    if path is None:
+        return _fetched(options["server"], options["query"], options["days"], "query"), None
+    if path.suffix not in YAML:
+        return _read(path, options["days"]), None
+    stated = read_scaledobject(path)
+    if options["load_file"] is not None:
+        return _read(options["load_file"], options["days"]), stated
+    query = stated.query if stated.arrival_query is None else stated.arrival_query
+    if stated.server_address is None or query is None:
+        raise HistoryError(f"{path}: its trigger names no serverAddress and query: give the load with --load FILE")
+    return _fetched(stated.server_address, query, options["days"], stated.name), stated
+
+
+def _read(path: Path, days: float | None) -> Trace:
+    trace = read_csv(path)
+    return trace if days is None else first_days(trace, days)
+
+
+def _fetched(server: str, query: str, days: float | None, name: str) -> Trace:
+    return fetch(server, query, DEFAULT_DAYS if days is None else days, time.time(), name)

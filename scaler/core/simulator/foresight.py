@@ -1,0 +1,159 @@
+"""Forecasts for every step of a history, each made with what was known by then.
+
+Forecasts do not depend on what a controller does, so they are made in advance, one batch per fitted model. Models are
+fitted at the cutoffs at which the service would have fitted them, on the span of history that it keeps.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from forecasting import catalog
+from forecasting.catalog import Models
+from forecasting.errors import NotEnoughHistory
+from forecasting.forecast import LEVELS, FloatArray, IntArray
+from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing
+from scaler.core import price
+from scaler.core.domain import Workloads
+from scaler.core.learning import due_cutoff_s, learn
+from scaler.core.simulator.controllers import Foreseen
+from scaler.core.trust import TrustRules
+
+KEPT_S = 8 * DAY_S
+"""Span of buckets that the service keeps of a workload: a week and a day."""
+FINE_S = 3 * 3600.0
+"""Span that it keeps at the step."""
+ROWS = 2048
+"""Questions per batch: bounds the memory of their windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One workload's samples, as they were seen."""
+
+    step_s: float
+    start_s: float
+    """Where the first sample begins, a multiple of the bucket spacing."""
+    fine: FloatArray
+    """(1, T)"""
+    mean: LoadArray
+    """(1, M)"""
+    maximum: LoadArray
+    """(1, M)"""
+
+    @staticmethod
+    def of(sample: FloatArray, start_s: float, step_s: float) -> "Past":
+        """Sum samples (T,) up into buckets; an unfinished last bucket is left out."""
+        k = round(bucket_spacing(step_s) / step_s)
+        parts = sample[: len(sample) // k * k].reshape(-1, k)
+        count = (~np.isnan(parts)).sum(axis=1)
+        mean = np.where(count > 0, np.nan_to_num(parts).sum(axis=1) / np.maximum(count, 1), np.nan)
+        maximum = np.fmax.reduce(parts, axis=1)
+        return Past(step_s, start_s, sample[None], mean[None].astype(np.float32), maximum[None].astype(np.float32))
+
+    @property
+    def bucket_s(self) -> float:
+        """Spacing of the buckets."""
+        return bucket_spacing(self.step_s)
+
+    def until(self, cutoff_s: float, *, whole: bool = False) -> History:
+        """What the service would hold at `cutoff_s`, a multiple of the bucket spacing; `whole`: nothing forgotten."""
+        n, m = (round((cutoff_s - self.start_s) / spacing) for spacing in (self.step_s, self.bucket_s))
+        first = 0 if whole else max(n - round(FINE_S / self.step_s), 0)
+        first_bucket = 0 if whole else max(m - round(KEPT_S / self.bucket_s), 0)
+        return History(
+            step_s=self.step_s,
+            end_s=cutoff_s,
+            fine=self.fine[:, first:n],
+            bucket_end_s=cutoff_s,
+            mean=self.mean[:, first_bucket:m],
+            maximum=self.maximum[:, first_bucket:m],
+        )
+
+
+def foresee(
+    past: Past,
+    t_s: FloatArray,
+    fleet: Workloads,
+    fingerprint: str,
+    progress: Callable[[int], None] | None = None,
+) -> Foreseen:
+    """Forecast from each of `t_s` (T',), stamps of samples of `past`; `fleet` is the one workload."""
+    index = np.rint((t_s - past.start_s) / past.step_s).astype(np.int64) - 1
+    stale_s = _staleness(past)[index]
+    oldest_s = np.maximum(past.start_s + _first_known(past) * past.step_s, t_s - KEPT_S)
+    history_s = np.maximum(t_s - oldest_s, 0.0)
+    peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
+    version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
+    for steps, cutoff_s in _segments(t_s, history_s, fingerprint, past.bucket_s):
+        models = _fitted(past, cutoff_s, fleet)
+        version[steps] = int(cutoff_s) if np.isfinite(cutoff_s) else 0
+        validated[steps] = models.validated[0]
+        for start in range(steps.start, steps.stop, ROWS):
+            part = slice(start, min(start + ROWS, steps.stop))
+            said = _predicted(past, models, t_s[part], stale_s[part], int(fleet.h[0]))
+            peak[part], path[part] = said
+        if progress is not None:
+            progress(steps.stop - steps.start)
+    return Foreseen(peak, path, version, validated, stale_s, history_s)
+
+
+def learnt_price(past: Past, now_s: float, fleet: Workloads, fingerprint: str) -> price.PriceState:
+    """Price that the service would have learnt by `now_s`, (1,); the initial one where there is nothing to learn."""
+    at_s = past.start_s + (now_s - past.start_s) // past.bucket_s * past.bucket_s
+    cutoff_s = due_cutoff_s(at_s, at_s - past.start_s, fingerprint, past.bucket_s)
+    fresh = price.initial_state(1, past.step_s)
+    if not np.isfinite(cutoff_s):
+        return fresh
+    return price.adopted(fresh, learn(past.until(at_s), fleet, np.array([cutoff_s])).price)
+
+
+def _staleness(past: Past) -> FloatArray:
+    step = np.arange(past.fine.shape[1], dtype=np.float64)
+    newest = np.maximum.accumulate(np.where(np.isnan(past.fine[0]), -np.inf, step))
+    return np.asarray((step - newest) * past.step_s)
+
+
+def _first_known(past: Past) -> int:
+    known = ~np.isnan(past.fine[0])
+    return int(np.argmax(known)) if known.any() else past.fine.shape[1]
+
+
+def _segments(
+    t_s: FloatArray, history_s: FloatArray, fingerprint: str, bucket_s: float
+) -> Iterator[tuple[slice, float]]:
+    """Stretches of steps that one fit serves, with its cutoff; −inf where nothing is fitted yet."""
+    due: FloatArray = np.array(
+        [due_cutoff_s(t, span, fingerprint, bucket_s) for t, span in zip(t_s.tolist(), history_s.tolist(), strict=True)]
+    )
+    serving = np.maximum.accumulate(due)
+    borders = [0, *(np.flatnonzero(serving[1:] != serving[:-1]) + 1).tolist(), len(t_s)]
+    for first, last in pairwise(borders):
+        yield slice(first, last), float(serving[first])
+
+
+def _fitted(past: Past, cutoff_s: float, fleet: Workloads) -> Models:
+    if not np.isfinite(cutoff_s):
+        return catalog.unfitted(1)
+    try:
+        return catalog.fit(past.until(cutoff_s), int(fleet.h[0]), averaged=bool(fleet.queue[0]))
+    except NotEnoughHistory:
+        return catalog.unfitted(1)
+
+
+def _predicted(
+    past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int
+) -> tuple[FloatArray, FloatArray]:
+    """Peak and path from the newest good samples, as much further as those are old; NaN once the service has failed."""
+    peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
+    asked = np.flatnonzero(stale_s < TrustRules().failed_s)
+    if len(asked):
+        stale_steps: IntArray = np.rint(stale_s[asked] / past.step_s).astype(np.int64)
+        origin_s = t_s[asked] - stale_steps * past.step_s
+        end_s = past.start_s + past.mean.shape[1] * past.bucket_s
+        rows = Rows(np.zeros(len(asked), np.int64), origin_s, h + stale_steps, origin_s)
+        said = catalog.predict(models, past.until(end_s, whole=True), rows)
+        peak[asked], path[asked] = said.peak, said.path
+    return peak, path
