@@ -25,7 +25,7 @@ from scaler.core.learning import Learnt, learn
 from scaler.errors import FitFailed, SourceError
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet, Sightings
-from scaler.ring import BUCKETS_S, FINE_S
+from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
 from scaler.roster import Key, Roster
 from scaler.settings import Settings
 
@@ -265,11 +265,12 @@ class Engine:
         self._ask_for_fit(key)
 
     async def _backfill(self, fleet: Fleet, row: int, workload: Workload, t_s: float) -> float:
-        """Read days in buckets and hours at the step; the newest load."""
+        """Read weeks in coarse blocks, days in buckets and hours at the step; the newest load."""
         measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
         ring = fleet.ring
         if measured is Signal.LOAD or workload.arrival_query is not None:
             for end_s, span_s, spacing_s in (
+                (ring.coarse_end_s, COARSE_S, ring.coarse_s),
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
                 (t_s, FINE_S, fleet.step_s),
             ):

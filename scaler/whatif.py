@@ -47,7 +47,7 @@ def imagine(fleet: Fleet, row: int, posted: Posted, imagined: Imagined) -> Poste
     season_s = np.array([_moment(history.end_s, imagined)])
     said = catalog.predict(models, _scaled(history, imagined.load), Rows(np.zeros(1, np.int64), origin_s, h, season_s))
     made = take(posted.decisions, slice(posted.row, posted.row + 1))
-    need = predictive_need(said.peak, made.level, np.zeros(1), columns)
+    need = predictive_need(said, made.level, np.zeros(1), columns)
     reactive = made.reactive if imagined.load is None else replicas_for(np.array([imagined.load]), columns.threshold)
     load = made.load if imagined.load is None else np.array([imagined.load])
     floor = np.where(columns.queue, 0, replicas_for(load, columns.capacity))

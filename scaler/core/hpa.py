@@ -106,8 +106,7 @@ def step(
     recorded = asked & ~np.isnan(value)
     # recordInitialRecommendation: the count found at the first sync is remembered like a recommendation of that moment.
     first = (state.recommendations == NONE).all(axis=-1)
-    ring = np.where(first[..., None], replicas[..., None], state.recommendations)
-    steady = _stabilized(wanted, replicas, rules, ring, np.where(first[..., None], 0.0, age_s))
+    steady = _stabilized(wanted, replicas, rules, state.recommendations, first, age_s)
     limited = np.where(recorded, _rate_limited(steady, replicas, rules, state, age_s), wanted)
     bounded = np.minimum(np.maximum(np.where(asked, limited, replicas), rules.minimum), rules.maximum)
     final = np.where(replicas > 0, bounded, 0)
@@ -117,19 +116,26 @@ def step(
     )
 
 
-def _stabilized(wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: IntArray, age_s: FloatArray) -> IntArray:
+def _stabilized(
+    wanted: IntArray, replicas: IntArray, rules: HpaRules, ring: IntArray, first: BoolArray, age_s: FloatArray
+) -> IntArray:
     """stabilizeRecommendationWithBehaviors: not below the window's largest, not above its smallest recommendation."""
-    known = ring != NONE
-    # A recommendation exactly one window old has left the window: the controller keeps those after the cutoff.
-    reach = _reach(age_s, rules.down.window_s)
-    in_down_window = known[..., :reach] & (age_s[:reach] < rules.down.window_s[..., None])
-    floor = np.maximum(np.where(in_down_window, ring[..., :reach], 0).max(axis=-1, initial=0), wanted)
+    found = np.where(first & (rules.down.window_s > 0), replicas, 0)
+    floor = np.maximum(np.maximum(_extreme(ring, age_s, rules.down.window_s, np.maximum, 0), found), wanted)
     ceiling = wanted
     if rules.up.window_s.any():
-        in_up_window = known & (age_s < rules.up.window_s[..., None])
-        ceiling = np.minimum(np.where(in_up_window, ring, MANY).min(axis=-1), wanted)
+        found = np.where(first & (rules.up.window_s > 0), replicas, MANY)
+        ceiling = np.minimum(np.minimum(_extreme(ring, age_s, rules.up.window_s, np.minimum, MANY), found), wanted)
     between = np.minimum(np.maximum(replicas, ceiling), floor)
     return np.asarray(np.where(rules.with_behavior, between, floor))
+
+
+def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufunc, neutral: int) -> IntArray:
+    """Largest or smallest recommendation inside the window; one exactly a window old has left it."""
+    reach = _reach(age_s, window_s)
+    near = ring[..., :reach]
+    inside = (near != NONE) & (age_s[:reach] < window_s[..., None])
+    return np.asarray(of.reduce(np.where(inside, near, neutral), axis=-1, initial=neutral))
 
 
 def _rate_limited(

@@ -131,6 +131,8 @@ class Foreseen:
     """(T, Q)"""
     path: FloatArray
     """(T, Q)"""
+    ceiling: FloatArray
+    """Largest load worth believing, (T,)."""
     version: IntArray
     """(T,)"""
     validated: BoolArray
@@ -187,6 +189,7 @@ class Ours:
         forecasts = Forecasts(
             np.broadcast_to(foreseen.peak[step], (n, width)),
             np.broadcast_to(foreseen.path[step], (n, width)),
+            np.full(n, foreseen.ceiling[step]),
             np.full(n, foreseen.version[step]),
             np.full(n, foreseen.validated[step]),
         )
