@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test setup check lint types contracts bench proto clean
+.PHONY: help run test evidence setup check lint types contracts bench proto clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,6 +15,9 @@ run: setup       ## start the service with demo workloads (gRPC 127.0.0.1:50051,
 
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/pytest -n 2
+
+evidence: $(VENV)/.dev  ## the fuzz and property tests with a hundred times as many cases: half an hour
+	FORESAIL_EVIDENCE=1 $(BIN)/pytest -n 2 --timeout 7200
 
 setup: $(VENV)/.run  ## everything `make run` needs, nothing started
 

@@ -1,4 +1,4 @@
-"""A server to measure, as a process of its own: `python -m benchmarks.served PORT empty|foresail N`.
+"""A server to measure, as a process of its own: `python -m benchmarks.served PORT empty|foresail N [HTTP_PORT]`.
 
 `foresail` ticks N workloads, fitted, every 5 s: three times as often as by default. It prints "ready" and then one line
 of JSON per tick.
@@ -13,17 +13,23 @@ from pathlib import Path
 
 import grpc.aio
 import numpy as np
+from aiohttp import web
 
 from forecasting.forecast import FloatArray
+from scaler.access import Access
 from scaler.core.domain import Signal
 from scaler.core.learning import learn
 from scaler.core.trigger import parse_workload
-from scaler.engine import Engine, NoCluster
+from scaler.engine import Engine
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
+from scaler.push import PushedLoad
 from scaler.replay import Replay
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
+from scaler.sources import NoCluster
+from scaler.telemetry import registry_of
+from scaler.web import application
 
 STEP_S = 5.0
 
@@ -70,10 +76,15 @@ async def fitted_engine(n: int) -> Engine:
     return engine
 
 
-async def serve_foresail(port: int, n: int) -> None:
+async def serve_foresail(port: int, n: int, http_port: int | None = None) -> None:
     engine = await fitted_engine(n)
     door = GrpcDoor(engine)
     await door.open(f"127.0.0.1:{port}")
+    if http_port is not None:
+        routes = application(engine, registry_of(engine), PushedLoad(None), Access(None, loopback=True))
+        runner = web.AppRunner(routes, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", http_port).start()
     print("ready", flush=True)
     while True:
         now_s = time.time()
@@ -110,4 +121,4 @@ if __name__ == "__main__":
     if sys.argv[2] == "empty":
         asyncio.run(serve_empty(int(sys.argv[1])))
     else:
-        asyncio.run(serve_foresail(int(sys.argv[1]), int(sys.argv[3])))
+        asyncio.run(serve_foresail(int(sys.argv[1]), *map(int, sys.argv[3:5])))

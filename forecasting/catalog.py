@@ -86,13 +86,15 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload; NaN where nobody does."""
+    speaker = models.speaker[rows.workload]
     peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
     level, ceiling = np.full((2, len(rows.h)), np.nan)
-    speaker = models.speaker[rows.workload]
     for number, forecast in ((BOOSTING, _boosting), (REGRESSION, _regression), (NAIVE, _naive)):
+        if (speaker == number).all():
+            return forecast(models, history, rows)
         chosen = np.flatnonzero(speaker == number)
         if len(chosen):
-            said = forecast(models, history, rows if len(chosen) == len(rows.h) else _some(rows, chosen))
+            said = forecast(models, history, rows if len(chosen) == len(rows.h) else rows.some(chosen))
             peak[chosen], path[chosen] = said.peak, said.path
             level[chosen], ceiling[chosen] = said.level, said.ceiling
     return Quantiles(peak, path, level, ceiling)
@@ -108,7 +110,3 @@ def _regression(models: Models, history: History, rows: Rows) -> Quantiles:
 
 def _naive(models: Models, history: History, rows: Rows) -> Quantiles:
     return naive.predict(models.naive, history, rows)
-
-
-def _some(rows: Rows, chosen: IntArray) -> Rows:
-    return Rows(rows.workload[chosen], rows.origin_s[chosen], rows.h[chosen], rows.season_s[chosen])

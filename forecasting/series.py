@@ -115,6 +115,18 @@ class Rows:
     """Length of the lead window in steps, at least 1, (R,)."""
     season_s: FloatArray
     """Moment whose place in the day and week counts, (R,): the origin itself, unless one asks "what if it were"."""
+    imagined: IntArray | None = None
+    """Row of the history's fine samples, (R,), where one asks "what if the load were"; None: that of the workload."""
+
+    @property
+    def recent(self) -> IntArray:
+        """Row of the fine samples that are the recent past, (R,)."""
+        return self.workload if self.imagined is None else self.imagined
+
+    def some(self, chosen: IntArray) -> "Rows":
+        """Return the chosen rows."""
+        imagined = None if self.imagined is None else self.imagined[chosen]
+        return Rows(self.workload[chosen], self.origin_s[chosen], self.h[chosen], self.season_s[chosen], imagined)
 
     @staticmethod
     def live(history: History, h: IntArray) -> "Rows":
@@ -141,7 +153,7 @@ def recent_windows(history: History, rows: Rows) -> Windows:
     offset = np.rint((history.end_s - rows.origin_s) / history.step_s).astype(np.int64)
     needed = RECENT * history.samples_per_bucket
     if needed <= history.fine.shape[1] and not offset.any():
-        return _from_fine(history, history.fine[rows.workload, -needed:])
+        return _from_fine(history, history.fine[rows.recent, -needed:])
     return _from_both(history, rows, offset, needed)
 
 
@@ -151,7 +163,7 @@ def _from_both(history: History, rows: Rows, offset: IntArray, needed: int) -> W
     if fine.any():
         stop = history.fine.shape[1] - offset[fine]
         column = stop[:, None] - needed + np.arange(needed)
-        part = _from_fine(history, history.fine[rows.workload[fine][:, None], column])
+        part = _from_fine(history, history.fine[rows.recent[fine][:, None], column])
         mean[fine], maximum[fine] = part.mean, part.maximum
     if not fine.all():
         index = bucket_index(history, rows.origin_s[~fine])[:, None] - RECENT + 1 + np.arange(RECENT)

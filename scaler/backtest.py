@@ -22,9 +22,10 @@ from rich.table import Table
 
 from scaler.core.domain import Workload
 from scaler.core.simulator.constants import FLEET, FLEET_UTILISATION
-from scaler.core.simulator.contest import HEATS, Heat, steps_of
+from scaler.core.simulator.contest import HEATS, LIMIT, Heat, heats_of, steps_of
 from scaler.core.simulator.load import Noise
 from scaler.core.simulator.scene import Question, Scene
+from scaler.errors import RequestError
 from scaler.heats import processes, run_heat
 from scaler.report import render
 from scaler.result import ORDER, cell, result_of
@@ -46,6 +47,10 @@ class Assumptions:
     tolerance: float | None = None
     slo: float | None = None
     net: float | None = None
+    controllers: tuple[str, ...] = ()
+    """Those that are asked for, empty for all."""
+    price_per_hour: float | None = None
+    """Of a replica."""
     noise: Noise = Noise.MULTIPLICATIVE
     seed: int = 0
 
@@ -84,6 +89,7 @@ def question_of(trace: Trace, stated: Workload | None, assumed: Assumptions) -> 
         seed=assumed.seed,
         net=assumed.net,
         limit_pct=1.0 if workload.slo is None else round(100.0 * (1.0 - workload.slo), 6),
+        controllers=assumed.controllers,
     )
 
 
@@ -94,11 +100,13 @@ def _replaced(workload: Workload, **values: Any) -> Workload:
 def judge(question: Question, price_per_hour: float | None, console: Console) -> Judged:
     """Run all heats and sum them up, with a progress bar on `console`."""
     scene = Scene.of(question)
-    with processes(min(os.cpu_count() or 1, len(HEATS))) as (pool, done), bar(console, steps_of(scene)) as moved:
-        running = {name: pool.apply_async(run_heat, (question, name)) for name in HEATS}
+    names = heats_of(question)
+    with processes(min(os.cpu_count() or 1, len(names))) as (pool, done), bar(console, steps_of(scene)) as moved:
+        running = {name: pool.apply_async(run_heat, (question, name)) for name in names}
         while not all(one.ready() for one in running.values()):
             moved(done.value)
             time.sleep(POLL_S)
+            _ = [one.get() for one in running.values() if one.ready()]  # raises what a heat raised, at once
         heats = {name: one.get() for name, one in running.items()}
     return Judged(scene, heats, result_of(scene, heats, price_per_hour))
 
@@ -106,7 +114,7 @@ def judge(question: Question, price_per_hour: float | None, console: Console) ->
 def judge_here(question: Question, price_per_hour: float | None = None, tell: Tell | None = None) -> Judged:
     """The same in this process."""
     scene = Scene.of(question)
-    heats = {name: heat(scene, tell) for name, heat in HEATS.items()}
+    heats = {name: HEATS[name](scene, tell) for name in heats_of(question)}
     return Judged(scene, heats, result_of(scene, heats, price_per_hour))
 
 
@@ -126,24 +134,35 @@ def bar(console: Console, total: int) -> Iterator[Tell]:
         yield lambda done: progress.update(task, completed=min(done, total))
 
 
-def write(judged: Judged, folder: Path, controllers: tuple[str, ...]) -> None:
-    """Write result.json and report.html, or nothing."""
-    result = chosen(judged.result, controllers)
+def write(judged: Judged, folder: Path, beside: Mapping[str, Any] | None = None) -> None:
+    """Write report.html and result.json, or nothing; `beside` goes into result.json before everything else."""
+    result = chosen(judged.result, judged.scene.question.controllers)
     texts = {
         "report.html": render(judged.scene, judged.heats, result),
-        "result.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
+        "result.json": json.dumps({**(beside or {}), **result}, indent=1, allow_nan=False) + "\n",
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        replace_file(folder / name, text)
+        replace_file(folder / name, text.encode())
 
 
-def replace_file(path: Path, text: str) -> None:
+def writable(path: Path) -> None:
+    """Refuse a folder that cannot be made or written: before the work, not after it.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise RequestError(f"--out {path}: {nearest} is not a folder that can be written")
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file in one move: a reader sees the old one or the whole new one."""
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         Path(partial).chmod(0o644)
         Path(partial).replace(path)
     except BaseException:
@@ -153,8 +172,9 @@ def replace_file(path: Path, text: str) -> None:
 
 def chosen(result: dict[str, Any], controllers: tuple[str, ...]) -> dict[str, Any]:
     """The result with some of its controllers; none named means all, and the clairvoyant always stays."""
-    names = [name for name in ORDER if not controllers or name in controllers or name == "clairvoyant"]
-    return {**result, "controllers": {name: result["controllers"][name] for name in names}}
+    rows = result["controllers"]
+    names = [name for name in ORDER if not controllers or name in controllers or name == LIMIT]
+    return {**result, "controllers": {name: rows[name] for name in names}}
 
 
 def table_of(result: dict[str, Any]) -> Table:
@@ -165,6 +185,7 @@ def table_of(result: dict[str, Any]) -> Table:
         "cost at 1 %",
         "2 %",
         "5 %",
+        "short % at equal cost",
         "short %",
         "cost",
         "replica-hours",
@@ -175,10 +196,12 @@ def table_of(result: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     for name, row in result["controllers"].items():
         shown = row["shown"]
-        numbers = [row["iso_1pct"], row["iso_2pct"], row["iso_5pct"], shown["short_pct"], shown["cost_ratio"]]
         table.add_row(
             name,
-            *(cell(number, 3 if place != 3 else 2) for place, number in enumerate(numbers)),
+            *(cell(row[f"iso_{target}pct"], 3) for target in (1, 2, 5)),
+            cell(row["short_at_equal_cost_pct"], 2),
+            cell(shown["short_pct"], 2),
+            cell(shown["cost_ratio"], 3),
             cell(row["replica_hours"], 0),
             cell(row["latency_slo_pct"], 2),
             cell(row["scale_events_per_hour"], 1),

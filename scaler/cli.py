@@ -1,7 +1,6 @@
 """The command `foresail`; the only place where objects are wired together."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from scaler import __version__
 from scaler.errors import ForesailError
 from scaler.settings import Settings, load_settings
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FORESAIL"}
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 @click.group(context_settings=CONTEXT)
@@ -42,66 +41,65 @@ def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.option("--demo", is_flag=True, help="Serve demo workloads with a generated past and a simulated HPA.")
+@click.option("--print-settings", "show", is_flag=True, help="Print the settings as they would be used, and exit.")
 @_settings_options
-def serve(*, demo: bool, **given: Any) -> None:
+def serve(*, demo: bool, show: bool, **given: Any) -> None:
     """Answer KEDA over gRPC and HTTP."""
+    from scaler.config import read  # noqa: PLC0415 - what serving needs is loaded when serving
+    from scaler.service import serve as serve_all  # noqa: PLC0415
+
     try:
-        settings = load_settings(given)
-        asyncio.run(_serve(settings, demo=demo))
+        file = None if given["config"] is None else read(Path(given["config"]))
+        settings = load_settings(
+            {**(file.settings if file else {}), **{k: v for k, v in given.items() if v is not None}}
+        )
+        if show:
+            click.echo(settings.model_dump_json(indent=2))
+            return
+        asyncio.run(serve_all(settings, file, demo=demo))
     except ForesailError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(settings: Settings, *, demo: bool) -> None:
-    """Open both doors, run the loop until SIGINT or SIGTERM, then drain."""
-    import structlog  # noqa: PLC0415 - what serving needs is loaded when serving
-    from aiohttp import web  # noqa: PLC0415
+@main.command()
+@click.argument("address")
+@click.option("--namespace", default="default", show_default=True, help="The ScaledObject's namespace.")
+@click.option("--name", required=True, help="The ScaledObject's name.")
+@click.option("--metadata", "-m", multiple=True, metavar="KEY=VALUE", help="Trigger metadata; may be repeated.")
+@click.option("--replicas", type=click.IntRange(1), help="Replicas that run: says what the HPA would do from there.")
+@click.option("--min", "minimum", type=click.IntRange(1), default=1, show_default=True, help="The HPA's minReplicas.")
+@click.option("--max", "maximum", type=click.IntRange(1), default=100, show_default=True, help="The HPA's maxReplicas.")
+@click.option("--tolerance", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="The HPA's tolerance.")
+@click.option(
+    "--config", type=click.Path(exists=True, path_type=Path), help="YAML file whose servers the query is read by."
+)
+@click.option("--replicas-query", help="PromQL of the replica count: tells whether it drives the query.")
+def check(address: str, **options: Any) -> None:
+    """Play KEDA's calls against the scaler at ADDRESS; say what KEDA and the HPA would do with the answers.
 
-    from scaler.demo import DemoCluster, demo_source, demo_workloads  # noqa: PLC0415
-    from scaler.engine import Engine, NoCluster  # noqa: PLC0415
-    from scaler.replay import Replay  # noqa: PLC0415
-    from scaler.servicer import GrpcDoor  # noqa: PLC0415
-    from scaler.telemetry import registry_of, set_up_logging  # noqa: PLC0415
-    from scaler.web import application  # noqa: PLC0415
+    Metadata with a serverAddress and a query have a day of it read and looked at, too. Exits with 1 where something
+    would not do what it should.
+    """
+    from scaler.command_check import answer  # noqa: PLC0415 - only this command talks to a scaler
 
-    set_up_logging(settings.log_level, settings.log_format)
-    log = structlog.get_logger("foresail")
-    workloads = demo_workloads() if demo else []
-    cluster = DemoCluster(workloads) if demo else NoCluster()
-    engine = Engine(settings, demo_source() if demo else Replay({}, 15.0), cluster)
-    if isinstance(cluster, DemoCluster):
-        cluster.board = engine.board
-    for workload in workloads:
-        engine.declare(workload)
-
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    door = GrpcDoor(engine)
-    runner = web.AppRunner(application(engine, registry_of(engine)), access_log=None, shutdown_timeout=settings.drain_s)
-    await runner.setup()
-    host, _, port = settings.http_listen.rpartition(":")
-    loop = asyncio.create_task(engine.run())
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        await door.open(settings.grpc_listen)
-        log.info("serving", grpc=settings.grpc_listen, http=f"http://{settings.http_listen}", workloads=len(workloads))
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({loop, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        log.info("draining", seconds=settings.drain_s)
-    finally:
-        await door.close(settings.drain_s)
-        await runner.cleanup()
-        loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+        findings = answer(address, options)
+    except ForesailError as error:
+        raise click.ClickException(str(error)) from error
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'WARN'}  {finding.text}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @main.command()
 @click.argument("history", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--server", help="Prometheus server to read the history from, with --query.")
 @click.option("--query", help="PromQL giving the total load as one series.")
-@click.option("--days", type=float, help="Newest days of a server (default 14); first days of a file (default all).")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Newest days of a server (default 14); first days of a file (default all).",
+)
 @click.option("--load", "load_file", type=click.Path(exists=True, path_type=Path), help="CSV for a ScaledObject YAML.")
 @click.option("--lead", help="From asking for a replica to its serving, such as 300s.")
 @click.option("--slo", type=click.FloatRange(0.5, 0.9999), help="Share of load to be met, such as 0.99.")
@@ -112,7 +110,7 @@ async def _serve(settings: Settings, *, demo: bool) -> None:
 @click.option("--tolerance", type=click.FloatRange(0, 0.9), help="The HPA's tolerance (default 0.1).")
 @click.option("--net", help="Second trigger beside every controller, such as cpu:0.9.")
 @click.option("--noise", type=click.Choice(["multiplicative", "poisson", "none"]), default="multiplicative")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--controllers", help="Only these, separated by commas.")
 @click.option("--price-per-replica-hour", type=click.FloatRange(min=0), help="Turns the verdict into money.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("backtest"), show_default=True)
@@ -134,5 +132,6 @@ def backtest(**options: Any) -> None:
         click.echo(f"foresail backtest: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        click.echo("foresail backtest: interrupted, nothing was written", err=True)
+        left = "nothing was written" if options["suite"] is None else "the finished cases stay"
+        click.echo(f"foresail backtest: interrupted, {left}", err=True)
         sys.exit(130)

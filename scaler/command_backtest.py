@@ -1,6 +1,7 @@
 """The command `foresail backtest`: options in, question asked, answer printed and written."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scaler import backtest, suite
+from scaler import backtest, suite, summary
 from scaler.core.domain import Workload
 from scaler.core.simulator.load import Noise
 from scaler.core.trigger import MAX_DURATION_S, duration_s
@@ -32,7 +33,7 @@ def answer(options: Mapping[str, Any]) -> None:
         ForesailError: the options contradict each other or the history cannot be judged; nothing was written.
     """
     assumed = _assumptions(options)
-    chosen = _controllers(options["controllers"])
+    backtest.writable(options["out"])
     if options["suite"] is not None:
         _answer_suite(options, assumed)
         return
@@ -40,15 +41,16 @@ def answer(options: Mapping[str, Any]) -> None:
     judgeable(trace)
     question = backtest.question_of(trace, stated, assumed)
     scalable(trace, question.workload)
-    judged = backtest.judge(question, options["price_per_replica_hour"], Console(stderr=True))
-    backtest.write(judged, options["out"], chosen)
-    result = backtest.chosen(judged.result, chosen)
+    judged = backtest.judge(question, assumed.price_per_hour, Console(stderr=True))
+    backtest.write(judged, options["out"])
+    result = backtest.chosen(judged.result, question.controllers)
     if options["as_json"]:
         print(json.dumps(result, indent=1, allow_nan=False))
         return
     console = _console()
     console.print(backtest.table_of(result))
-    for line in (result["verdict"]["sentence"], result["verdict"]["reason"], *result["verdict"]["what_if"]):
+    verdict = result["verdict"]
+    for line in (verdict["sentence"], verdict["at_equal_cost"], verdict["reason"], *verdict["what_if"]):
         console.print(line, highlight=False)
     console.print(f"{options['out']}/report.html shows the rest.", highlight=False)
 
@@ -57,15 +59,15 @@ def _answer_suite(options: Mapping[str, Any], assumed: backtest.Assumptions) -> 
     errors = Console(stderr=True)
     leads_s = [_duration("--leads", text) for text in options["suite_leads"].split(",")]
     found = suite.cases(options["suite"], leads_s, assumed, options["days"], errors)
-    results = suite.run(found, options["out"], errors)
-    summed = suite.summary(results)
+    answered = suite.run(found, options["out"], errors)
+    summed = summary.summary(answered)
     text = json.dumps(summed, indent=1, allow_nan=False)
-    backtest.replace_file(options["out"] / "summary.json", text + "\n")
+    backtest.replace_file(options["out"] / "summary.json", f"{text}\n".encode())
     if options["as_json"]:
         print(text)
         return
     console = _console()
-    for table in suite.table_of(summed, results):
+    for table in summary.tables_of(summed, answered):
         console.print(table)
 
 
@@ -77,6 +79,9 @@ def _console() -> Console:
 def _assumptions(options: Mapping[str, Any]) -> backtest.Assumptions:
     if options["capacity"] is not None and options["mean_replicas"] is not None:
         raise RequestError("--capacity states what --mean-replicas would guess: give one of them")
+    for option in ("capacity", "mean_replicas", "tolerance", "slo", "price_per_replica_hour", "days"):
+        if options[option] is not None and not math.isfinite(options[option]):
+            raise RequestError(f"--{option.replace('_', '-')} must be a finite number, not {options[option]}")
     return backtest.Assumptions(
         lead_s=None if options["lead"] is None else _duration("--lead", options["lead"]),
         capacity=options["capacity"],
@@ -84,6 +89,8 @@ def _assumptions(options: Mapping[str, Any]) -> backtest.Assumptions:
         tolerance=options["tolerance"],
         slo=options["slo"],
         net=_net(options["net"]),
+        controllers=_controllers(options["controllers"]),
+        price_per_hour=options["price_per_replica_hour"],
         noise=Noise(options["noise"]),
         seed=options["seed"],
     )

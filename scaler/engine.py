@@ -9,45 +9,55 @@ A tile takes about a millisecond, and requests are answered between tiles.
 """
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import structlog
 
-from forecasting.forecast import FloatArray
+from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import Kind, Running, Signal, Workload
-from scaler.core.learning import Learnt, learn
-from scaler.errors import FitFailed, SourceError
-from scaler.fitting import FitWorker
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
+from scaler.lessons import Counters, Lessons
 from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
-from scaler.roster import Key, Roster
+from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 
 log = structlog.get_logger("foresail.engine")
 
 TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
-LESSON = 8
-"""Workloads fitted in one call of a worker: the replay's cost is shared, and a fit still ends soon."""
+NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative or infinite value"
+"""Reason where a source answers and the newest sample is missing."""
+TURNS = 8
+"""Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
-MOST_MISSED = 40
-"""Samples read again after an outage of the source; longer gaps stay gaps until the next back-fill."""
+HISTORY_AGAIN_S = 30.0
+"""From a history that could not be read to the next try, which waits for a sample that can."""
+
+
+async def _let_others_run() -> None:
+    """Let requests under way be answered: each takes several turns of the event loop, and would wait as many tiles."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 class LoadSource(Protocol):
     """Where load comes from."""
 
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
-        """Mean of the signal over each of the n intervals of `spacing_s` that end at `end_s`, oldest first, (n,).
+    def admit(self, workload: Workload) -> None:
+        """Raise TriggerError where this workload may never be read."""
+        ...
 
-        NaN where missing. Raises SourceError where nothing could be read.
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+        """The signal over each of the n intervals of `spacing_s` that end at `end_s`, oldest first.
+
+        Raises SourceError where nothing could be read.
         """
         ...
 
@@ -58,28 +68,6 @@ class Cluster(Protocol):
     def running(self, key: Key, t_s: float) -> Running | None:
         """What runs at `t_s`, None where nobody can tell."""
         ...
-
-
-class NoCluster:
-    """Nobody can tell what runs."""
-
-    def running(self, key: Key, t_s: float) -> Running | None:
-        """Nothing is known."""
-        del key, t_s
-        return None
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the loop counts, for telemetry."""
-
-    ticks: int = 0
-    tick_s: float = 0.0
-    read_failures: int = 0
-    decide_failures: int = 0
-    fits: int = 0
-    fit_failures: int = 0
-    fit_s: float = 0.0
 
 
 class Engine:
@@ -93,7 +81,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
-        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace)
+        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, source.admit)
         self.board = Board()
         self.counters = Counters()
         self.clock = clock
@@ -101,11 +89,11 @@ class Engine:
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
         self._newcomers: asyncio.Queue[Key] = asyncio.Queue()
-        self._to_fit: dict[Key, None] = {}
-        self._fit_wanted = asyncio.Event()
+        self.troubles: dict[Key, str] = {}
+        """Why the newest sample of a workload could not be read."""
+        self._history_due_s: dict[Key, float] = {}
+        self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
-
-    # What requests use ------------------------------------------------------------------------------------------
 
     def declare(self, workload: Workload) -> Key:
         """Track a workload from the settings."""
@@ -119,28 +107,50 @@ class Engine:
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
 
+    def redeclare(self, workloads: Sequence[Workload]) -> None:
+        """Track just these workloads from the settings; one that is declared no more is forgotten at once.
+
+        Raises:
+            TooManyWorkloads: a cap would be exceeded; nothing has changed.
+        """
+        self.roster.check_room_for(workloads)
+        for key in self.roster.declared_no_more() - {key_of(workload) for workload in workloads}:
+            self._forget(key)
+        for workload in workloads:
+            self.declare(workload)
+
     def _welcome(self, key: Key) -> Key:
+        workload = self.roster.entries[key].workload
         if key not in self._rows:
-            workload = self.roster.entries[key].workload
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
             self._newcomers.put_nowait(key)
+            return key
+        fleet, row = self._rows[key]
+        if fleet.workloads[row] is not workload:
+            fleet.configure(row, workload)
+            log.info("configured anew", workload=str(key))
         return key
 
     def row_of(self, key: Key) -> tuple[Fleet, int]:
         """Fleet and row of a tracked workload."""
         return self._rows[key]
 
+    def seen_s(self, key: Key) -> float:
+        """Newest tick of a workload's fleet: samples up to it are history."""
+        return self._rows[key][0].ring.end_s
+
     async def first(self, key: Key) -> Posted:
-        """Decision that may be served, waited for if the workload is new. Raises as `Board.first`."""
-        return await self.board.first(key, self.settings.first_answer_s)
+        """Decision that may be served, waited for if the workload is new. Raises as `Board.first`, with the reason."""
+        try:
+            return await self.board.first(key, self.settings.first_answer_s)
+        except (NotDecidedYet, StaleLoad) as error:
+            raise type(error)(f"{error}: {self.troubles[key]}" if key in self.troubles else str(error)) from error
 
     def late_s(self) -> float:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
         now_s = self.clock()
-        return max((now_s - fleet.ring.end_s - fleet.step_s for fleet in self._fleets.values()), default=0.0)
-
-    # The loop ---------------------------------------------------------------------------------------------------
+        return max((abs(now_s - fleet.ring.end_s) - fleet.step_s for fleet in self._fleets.values()), default=0.0)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -151,7 +161,7 @@ class Engine:
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
             for _ in range(self.settings.fit_workers):
-                tasks.create_task(self._fit_what_is_due())
+                tasks.create_task(self._lessons.teach())
 
     def _fleet_of(self, step_s: float) -> Fleet:
         if step_s not in self._fleets:
@@ -170,6 +180,8 @@ class Engine:
         """See, decide and post for all workloads of one step length at `t_s`, a multiple of the step."""
         fleet, started = self._fleets[step_s], time.perf_counter()
         if t_s <= fleet.ring.end_s:
+            if fleet.ring.end_s - t_s > 2.0 * step_s:
+                self._begin_again(step_s)
             return
         keys = {key: row for key, (of, row) in self._rows.items() if of is fleet}
         seen = Sightings.nothing(len(fleet.workloads))
@@ -180,16 +192,25 @@ class Engine:
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
-            await asyncio.sleep(0)
+            await _let_others_run()
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
+
+    def _begin_again(self, step_s: float) -> None:
+        """Start a fleet anew on a clock that was set back; its workloads are introduced again."""
+        log.warning("the clock was set back; histories are read again", step_s=step_s)
+        old, fleet = self._fleets[step_s], Fleet(step_s, self.clock(), self.settings.trust)
+        self._fleets[step_s] = fleet
+        for key in [key for key, (of, _) in self._rows.items() if of is old]:
+            self._rows[key] = (fleet, fleet.add(self.roster.entries[key].workload))
+            self._newcomers.put_nowait(key)
 
     async def _look_at_all(self, fleet: Fleet, keys: dict[Key, int], t_s: float, seen: Sightings) -> None:
         async with asyncio.TaskGroup() as looks:
             for index, (key, row) in enumerate(keys.items()):
                 looks.create_task(self._look(fleet, key, row, t_s, seen))
                 if index % TILE == TILE - 1:
-                    await asyncio.sleep(0)
+                    await _let_others_run()
 
     def _decide_tile(self, fleet: Fleet, tile: int, rows: dict[Key, int], seen: Sightings) -> None:
         first = tile * TILE
@@ -211,75 +232,149 @@ class Engine:
 
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
-        self.board.post(fleet.decide(at, fleet.see(at, part)), rows)
+        made = fleet.decide(at, fleet.see(at, part))
+        self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
 
     async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
-        workload = self.roster.entries[key].workload
-        n = int(min(max(fleet.missed(row, t_s), 1), MOST_MISSED))
+        if self._rows.get(key) != (fleet, row):
+            return
+        workload, timeout_s = self.roster.entries[key].workload, min(self.settings.read_timeout_s, 0.8 * fleet.step_s)
+        missed_s = fleet.missed(row, t_s) * fleet.step_s
         try:
-            async with asyncio.timeout(min(self.settings.read_timeout_s, 0.8 * fleet.step_s)):
-                loads = await self._source.read(workload, Signal.LOAD, t_s, n, fleet.step_s)
-                seen.load[row] = loads[-1]
-                if workload.kind is Kind.RATE and n > 1:
-                    fleet.backfill(row, t_s - fleet.step_s, loads[:-1], fleet.step_s)
-                if workload.kind is Kind.QUEUE and workload.arrival_query is not None:
-                    seen.arrivals[row] = (await self._source.read(workload, Signal.ARRIVALS, t_s, 1, fleet.step_s))[-1]
-        except (SourceError, TimeoutError) as error:
-            self.counters.read_failures += 1
-            log.debug("load not read", workload=str(key), error=str(error))
+            async with asyncio.timeout(timeout_s):
+                await self._look_at_replicas(fleet, workload, row, t_s, seen)
+                await self._look_at_load(fleet, workload, row, t_s, seen)
+        except SourceError as error:
+            self._missed(key, str(error))
+        except TimeoutError:
+            self._missed(key, f"no answer within {timeout_s:g} s")
+        except Exception as error:  # a defect of one source: the other workloads go on
+            log.exception("load not read", workload=str(key))
+            self._missed(key, repr(error))
+        else:
+            self._found(key, float(seen.load[row]), missed_s)
         self._look_at_cluster(fleet, key, row, t_s, seen)
+
+    async def _look_at_replicas(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
+        """Read how many replicas run, where a query tells; a failure leaves them unknown for this tick."""
+        if workload.replicas_query is None:
+            return
+        with contextlib.suppress(SourceError):
+            found = (await self._source.read(workload, Signal.REPLICAS, t_s, 1, fleet.step_s)).mean[-1]
+            if found <= UNBOUNDED:
+                seen.replicas[row] = round(float(found))
+
+    async def _look_at_load(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
+        if workload.kind is Kind.RATE:
+            seen.load[row] = await self._catch_up(fleet, workload, Signal.LOAD, row, t_s)
+            return
+        seen.load[row] = (await self._source.read(workload, Signal.LOAD, t_s, 1, fleet.step_s)).mean[-1]
+        if workload.arrival_query is not None:
+            seen.arrivals[row] = await self._catch_up(fleet, workload, Signal.ARRIVALS, row, t_s)
+
+    async def _catch_up(self, fleet: Fleet, workload: Workload, signal: Signal, row: int, t_s: float) -> float:
+        """Newest sample, read together with the missed ones before it, which go into the history."""
+        missed_s = fleet.missed(row, t_s) * fleet.step_s
+        n = round(min(missed_s, FINE_S) / fleet.step_s) if math.isfinite(missed_s) else 1
+        samples = await self._source.read(workload, signal, t_s, max(n, 1), fleet.step_s)
+        if n > 1:
+            earlier = Samples(samples.mean[:-1], samples.maximum[:-1])
+            fleet.backfill(row, t_s - fleet.step_s, earlier, fleet.step_s)
+        return float(samples.mean[-1])
+
+    def _missed(self, key: Key, reason: str) -> None:
+        """Count a sample that was not read; its reason is logged when it changes."""
+        self.counters.read_failures += 1
+        if self.troubles.get(key) != reason:
+            log.warning("load not read", workload=str(key), reason=reason)
+        self.troubles[key] = reason
+
+    def _found(self, key: Key, load: float, missed_s: float) -> None:
+        """Note what was read, and ask for the history again where it is still missing or an outage was long."""
+        if math.isnan(load):
+            self._missed(key, NO_NUMBER)
+            return
+        if self.troubles.pop(key, None) is not None:
+            log.info("load read again", workload=str(key))
+        if math.isfinite(missed_s) and missed_s > FINE_S:
+            self._history_due_s.setdefault(key, self.clock())
+        if self.clock() >= self._history_due_s.get(key, math.inf):
+            del self._history_due_s[key]
+            self._newcomers.put_nowait(key)
 
     def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         running = self._cluster.running(key, t_s)
         if running is not None:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
+        if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
-
-    # Newcomers --------------------------------------------------------------------------------------------------
 
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 key = await self._newcomers.get()
-                tasks.create_task(self.introduce(key))
+                tasks.create_task(self._introduce_guarded(key))
+
+    async def _introduce_guarded(self, key: Key) -> None:
+        try:
+            await self.introduce(key)
+        except Exception as error:  # a defect met by one workload: it is tried again, the others go on
+            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
+            self.troubles[key] = repr(error)
+            log.exception("not introduced", workload=str(key))
 
     async def introduce(self, key: Key) -> None:
         """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
+        if key not in self._rows:
+            return
         workload = self.roster.entries[key].workload
         fleet, row = self._rows[key]
         if workload.inactive:
             log.info("understood but not active in this version", workload=str(key), keys=workload.inactive)
-        t_s, seen = fleet.ring.end_s, Sightings.nothing(1)
         try:
-            seen.load[0] = await self._backfill(fleet, row, workload, t_s)
-        except (SourceError, TimeoutError) as error:
-            log.warning("history not read", workload=str(key), error=str(error))
-        if self._rows.get(key) != (fleet, row) or math.isnan(seen.load[0]):
+            load = await self._backfill(key)
+        except SourceError as error:
+            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
+            self.troubles[key] = str(error)
+            log.warning("history not read", workload=str(key), reason=str(error))
             return
-        everyone = Sightings.nothing(len(fleet.workloads))
-        self._look_at_cluster(fleet, key, row, t_s, everyone)
-        everyone.load[row] = seen.load[0]
-        fleet.speak_naively(row)
-        self._decide_alone(fleet, key, row, everyone)
-        self._ask_for_fit(key)
+        if self._rows.get(key) != (fleet, row):
+            return
+        if not fleet.models.cutoff_s[row]:
+            fleet.speak_naively(row)
+        if not math.isnan(load):
+            everyone = Sightings.nothing(len(fleet.workloads))
+            self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
+            everyone.load[row] = load
+            self._decide_alone(fleet, key, row, everyone)
+        self._lessons.ask(key)
 
-    async def _backfill(self, fleet: Fleet, row: int, workload: Workload, t_s: float) -> float:
+    async def recall(self, key: Key) -> None:
+        """Read a workload's history again: samples older than its newest tick have come in."""
+        fleet, row = self._rows[key]
+        with contextlib.suppress(SourceError):
+            await self._backfill(key)
+        if self._rows.get(key) == (fleet, row):
+            if fleet.models.speaker[row] == catalog.NOBODY:
+                fleet.speak_naively(row)
+            self._lessons.ask(key)
+
+    async def _backfill(self, key: Key) -> float:
         """Read weeks in coarse blocks, days in buckets and hours at the step; the newest load."""
+        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
         measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
         ring = fleet.ring
         if measured is Signal.LOAD or workload.arrival_query is not None:
             for end_s, span_s, spacing_s in (
                 (ring.coarse_end_s, COARSE_S, ring.coarse_s),
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
-                (t_s, FINE_S, fleet.step_s),
+                (ring.end_s, FINE_S, fleet.step_s),
             ):
-                n = round(span_s / spacing_s)
-                values = await self._source.read(workload, measured, end_s, n, spacing_s)
-                fleet.backfill(row, end_s, values, spacing_s)
-        return float((await self._source.read(workload, Signal.LOAD, t_s, 1, fleet.step_s))[-1])
-
-    # Fits -------------------------------------------------------------------------------------------------------
+                samples = await self._source.read(workload, measured, end_s, round(span_s / spacing_s), spacing_s)
+                if self._rows.get(key) == (fleet, row):
+                    fleet.backfill(row, end_s, samples, spacing_s)
+        return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
 
     async def _chores(self) -> None:
         while True:
@@ -288,7 +383,7 @@ class Engine:
             for key in self.roster.unasked(now_s - self.settings.forget_after_s):
                 self._forget(key)
             for index, key in enumerate(list(self._rows)):
-                self._ask_for_fit(key)
+                self._lessons.ask(key)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
 
@@ -296,69 +391,8 @@ class Engine:
         fleet, row = self._rows.pop(key)
         self.roster.forget(key)
         self.board.forget(key)
+        self.troubles.pop(key, None)
+        self._history_due_s.pop(key, None)
+        self._lessons.drop(key)
         fleet.remove(row)
-        self._to_fit.pop(key, None)
-        log.info("forgotten: nobody asks for it", workload=str(key))
-
-    def _ask_for_fit(self, key: Key) -> None:
-        fleet, row = self._rows[key]
-        if math.isfinite(fleet.due_cutoff_s(row, fleet.ring.end_s)):
-            self._to_fit[key] = None
-            self._fit_wanted.set()
-
-    async def _fit_what_is_due(self) -> None:
-        worker = FitWorker(self.settings.fit_timeout_s)
-        try:
-            while True:
-                await self._fit_wanted.wait()
-                lesson = self._next_lesson()
-                if lesson:
-                    await self._teach(worker, lesson)
-                else:
-                    self._fit_wanted.clear()
-        finally:
-            worker.close()
-
-    def _next_lesson(self) -> list[Key]:
-        """Up to LESSON workloads of one fleet, taken off the list."""
-        chosen: list[Key] = []
-        for key in self._to_fit:
-            if key in self._rows and (not chosen or self._rows[key][0] is self._rows[chosen[0]][0]):
-                chosen.append(key)
-                if len(chosen) == LESSON:
-                    break
-        for key in chosen:
-            del self._to_fit[key]
-        return chosen
-
-    async def _fit_failed(self, worker: FitWorker, keys: list[Key], error: FitFailed) -> None:
-        """Fit the workloads of a failed lesson one by one, so that only the one at fault goes without."""
-        if len(keys) > 1:
-            for key in keys:
-                await self._teach(worker, [key])
-            return
-        self.counters.fit_failures += 1
-        log.warning("fit failed; the models in use stay", workload=str(keys[0]), error=str(error))
-
-    async def _teach(self, worker: FitWorker, keys: list[Key]) -> None:
-        keys = [key for key in keys if key in self._rows]
-        if not keys:
-            return
-        fleet = self._rows[keys[0]][0]
-        due = {key: fleet.due_cutoff_s(self._rows[key][1], fleet.ring.end_s) for key in keys}
-        due = {key: cutoff_s for key, cutoff_s in due.items() if math.isfinite(cutoff_s)}
-        if not due:
-            return
-        rows = {key: self._rows[key] for key in due}
-        history, columns = fleet.lesson([row for _, row in rows.values()])
-        started = time.perf_counter()
-        try:
-            learnt: Learnt = await worker.run(learn, history, columns, np.array(list(due.values())))
-        except FitFailed as error:
-            await self._fit_failed(worker, list(due), error)
-            return
-        self.counters.fits += len(due)
-        self.counters.fit_s = time.perf_counter() - started
-        for part, (key, cutoff_s) in enumerate(due.items()):
-            if self._rows.get(key) == rows[key]:
-                fleet.adopt(rows[key][1], learnt, part, cutoff_s)
+        log.info("forgotten: neither declared nor asked for", workload=str(key))

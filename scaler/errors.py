@@ -10,6 +10,9 @@ ForesailError
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
 ├── NotDecidedYet           tracked, but no decision has been posted yet
 ├── StaleLoad               no load sample for so long that no answer is better than a guess
+├── Unauthenticated         a door that asks for a token or a named client certificate, and got none or a wrong one
+├── NotAllowed              a request that these settings allow nobody
+├── StoreError              a file under var that cannot be used, and why
 ├── SourceError             a load source that could not be read
 ├── FitFailed               a fit that died or took too long
 └── SettingsError           settings that cannot be understood
@@ -54,6 +57,18 @@ class NotDecidedYet(ForesailError):  # noqa: N818
 
 class StaleLoad(ForesailError):  # noqa: N818
     """No load sample for so long that no answer is better than a guess."""
+
+
+class Unauthenticated(ForesailError):  # noqa: N818
+    """No token or client certificate, or a wrong one."""
+
+
+class NotAllowed(ForesailError):  # noqa: N818
+    """These settings allow it nobody."""
+
+
+class StoreError(ForesailError):
+    """A file under var that cannot be used."""
 
 
 class SourceError(ForesailError):

@@ -1,6 +1,7 @@
 """Fits in worker processes of their own: they never delay a tick, and one that takes too long is ended."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -35,30 +36,39 @@ class FitWorker:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._pool: ProcessPoolExecutor | None = None
+        self._pid, self._fitting = 0, False
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call `function` in the worker.
 
         Raises:
-             FitFailed: it raised, took longer than allowed, or the worker died.
+            FitFailed: it raised, took longer than allowed, or the worker died.
         """
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
         loop = asyncio.get_running_loop()
         try:
-            pid = await loop.run_in_executor(self._pool, os.getpid)
+            self._pid = await loop.run_in_executor(self._pool, os.getpid)
+            self._fitting = True
             call = loop.run_in_executor(self._pool, function, *arguments)
             if not (await asyncio.wait([call], timeout=self._timeout_s))[0]:
-                os.kill(pid, signal.SIGKILL)
-            return await call
+                os.kill(self._pid, signal.SIGKILL)
+            result = await call
         except BrokenProcessPool as error:
+            self._fitting = False
             self.close()
             raise FitFailed(f"the fitting process died, or was ended after {self._timeout_s:g} s") from error
         except Exception as error:  # whatever a fit raises in the other process: the service goes on without it
+            self._fitting = False
             raise FitFailed(f"the fit failed: {error!r}") from error
+        self._fitting = False
+        return result
 
     def close(self) -> None:
-        """End the worker without waiting for a fit under way."""
+        """End the worker; a fit under way is not waited for, else it would hold up the end of the whole process."""
         if self._pool is not None:
+            if self._fitting:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None

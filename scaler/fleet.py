@@ -15,9 +15,11 @@ from scaler.core import price
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
     UNKNOWN,
+    Columns,
     Decisions,
     Forecasts,
     Observations,
+    Samples,
     Workload,
     Workloads,
     columns_of,
@@ -74,7 +76,7 @@ class Fleet:
         self._state: State = initial_state(n_rows, step_s)
         self._record = conformal.empty(n_rows, self.ring.bucket_s)
         self._ensemble = ensemble.initial_state(n_rows)
-        self._good_s = np.full(n_rows, -np.inf)
+        self._good_s, self._skipped_s = np.full((2, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
 
@@ -86,6 +88,11 @@ class Fleet:
         self.workloads[row] = workload
         self._reset(row, workload)
         return row
+
+    def configure(self, row: int, workload: Workload) -> None:
+        """Take over what has changed about the row's workload; its history and all it has learnt stay."""
+        self.workloads[row] = workload
+        put(self.columns, slice(row, row + 1), columns_of([workload]))
 
     def remove(self, row: int) -> None:
         """Forget the row's workload and all it has learnt."""
@@ -101,7 +108,8 @@ class Fleet:
         put(self._state, at, initial_state(1, self.step_s))
         put(self._record, at, conformal.empty(1, self.ring.bucket_s))
         put(self._ensemble, at, ensemble.initial_state(1))
-        self._good_s[row], self._depth[row], self._arrivals[row] = -np.inf, np.nan, np.nan
+        self._good_s[row], self._skipped_s[row] = -np.inf, -np.inf
+        self._depth[row], self._arrivals[row] = np.nan, np.nan
 
     def _grow(self) -> None:
         n = len(self.workloads)
@@ -111,7 +119,8 @@ class Fleet:
         self._state = stacked([self._state, initial_state(n, self.step_s)])
         self._record = stacked([self._record, conformal.empty(n, self.ring.bucket_s)])
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
-        self._good_s = np.concatenate([self._good_s, np.full(n, -np.inf)])
+        never = np.full(n, -np.inf)
+        self._good_s, self._skipped_s = np.append(self._good_s, never), np.append(self._skipped_s, never)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
@@ -129,14 +138,18 @@ class Fleet:
         if workload.tolerance is None:
             columns.tolerance[row] = tolerance
 
-    def backfill(self, row: int, end_s: float, values: FloatArray, spacing_s: float) -> None:
+    def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
-        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(values) - 1, -1, -1), dtype=np.float64)
-        self.backfill_at(row, stamps_s, values, spacing_s)
+        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(samples.mean) - 1, -1, -1), dtype=np.float64)
+        self.ring.backfill(row, stamps_s, samples.mean, spacing_s, samples.maximum)
+        self._note(row, stamps_s, samples.mean)
 
     def backfill_at(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         """The same for samples at any stamps, oldest first, each holding for `spacing_s` before it."""
         self.ring.backfill(row, stamps_s, values, spacing_s)
+        self._note(row, stamps_s, values)
+
+    def _note(self, row: int, stamps_s: FloatArray, values: FloatArray) -> None:
         known = stamps_s[~np.isnan(values) & (stamps_s <= self.ring.end_s)]
         if len(known):
             self._good_s[row] = max(self._good_s[row], known.max())
@@ -159,7 +172,11 @@ class Fleet:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
-        return due_s if due_s > self.models.cutoff_s[row] else -np.inf
+        return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def skip_fit(self, row: int) -> None:
+        """Go without the fit that is due now; the next one is due at the next cutoff."""
+        self._skipped_s[row] = self.ring.end_s
 
     def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
         """History and columns of some rows, copied, for a fit elsewhere."""
@@ -192,7 +209,7 @@ class Fleet:
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
         """Store this tick's samples of `rows` and say what is now known of them."""
-        t_s, columns = self.ring.end_s, take(self.columns, rows)
+        t_s, columns = self.ring.end_s, self._part(self.columns, rows)
         arrivals = self._arrivals_of(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
         self._good_s[rows] = np.where(np.isnan(seen.load), self._good_s[rows], t_s)
@@ -221,16 +238,20 @@ class Fleet:
 
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
-        columns, models = take(self.columns, rows), take(self.models, rows)
+        columns, models = self._part(self.columns, rows), self._part(self.models, rows)
         known = np.where(np.isfinite(seen.stale_s), np.minimum(seen.stale_s, LONGEST_STALE_S), 0.0)
         stale_steps = np.rint(known / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
         said = catalog.predict(models, self.ring.history(rows), questions)
         self._look(rows, columns, models, seen.t_s)
-        served = ensemble.applied(take(self._ensemble, rows), said, models.epsilon)
+        served = self.as_served(rows, said)
         self._keep(rows, said, seen.t_s, stale_steps > 0)
         return Forecasts(served.peak, served.path, served.ceiling, models.cutoff_s, models.validated)
+
+    def as_served(self, rows: slice | IntArray, said: Quantiles) -> Quantiles:
+        """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""
+        return ensemble.applied(take(self._ensemble, rows), said, self.models.epsilon[rows])
 
     def _look(self, rows: slice, columns: Workloads, models: catalog.Models, t_s: float) -> None:
         """Compare what was forecast with what came, where an hour has passed since the last look."""
@@ -254,9 +275,19 @@ class Fleet:
         record.level[:, slot] = said.level
         record.peak[:, slot] = said.peak
 
+    def _part(self, columns: Columns, rows: slice) -> Columns:
+        """Rows of the fleet's columns; all of them as they are, which spares a fleet of one (`pipe`) the work."""
+        return columns if rows.stop - rows.start >= len(self.workloads) else take(columns, rows)
+
+    def unheard(self, row: int) -> bool:
+        """Whether nothing was ever known of the row, so that its decision must not be served."""
+        return bool(self._state.decided[row] == UNKNOWN)
+
     def decide(self, rows: slice, seen: Observations) -> Decisions:
         """Forecast and decide for `rows`; their state moves on."""
         forecasts = self.forecast(rows, seen)
-        decisions, state = decide(seen, forecasts, take(self.columns, rows), take(self._state, rows), self.rules)
+        decisions, state = decide(
+            seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules
+        )
         put(self._state, rows, state)
         return decisions

@@ -110,7 +110,10 @@ class Pipe:
         fleet.ring.advance(tick_s)
         seen = fleet.see(ROW, sightings)
         self._refit(fleet, tick_s)
-        return fleet.decide(ROW, seen)
+        made = fleet.decide(ROW, seen)
+        if fleet.unheard(0):
+            raise ObservationError("nothing can be decided before the first load or replica count")
+        return made
 
     def _started(self, tick_s: float) -> Fleet:
         step_s = self.workload.step_s

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Signal, Workload
+from scaler.core.domain import Samples, Signal, Workload
 from scaler.errors import SourceError
 
 Series = Callable[[FloatArray], FloatArray]
@@ -19,7 +19,15 @@ class Replay:
         self._series = series
         self._step_s = step_s
 
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
+    def admit(self, workload: Workload) -> None:
+        """Any workload may ask; what is not replayed says so when it is read."""
+        del workload
+
+    def has(self, workload: Workload) -> bool:
+        """Whether anything is replayed for it."""
+        return (workload.namespace, workload.name, Signal.LOAD) in self._series
+
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         """As `LoadSource.read`; wider intervals are means of the steps inside them."""
         series = self._series.get((workload.namespace, workload.name, signal))
         if series is None:
@@ -28,4 +36,5 @@ class Replay:
             )
         k = max(round(spacing_s / self._step_s), 1)
         stamps_s = np.asarray(end_s - spacing_s / k * np.arange(n * k - 1, -1, -1), dtype=np.float64)
-        return np.asarray(series(stamps_s).reshape(n, k).mean(axis=1))
+        parts = series(stamps_s).reshape(n, k)
+        return Samples(parts.mean(axis=1), parts.max(axis=1))

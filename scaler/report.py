@@ -14,7 +14,7 @@ from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import DAY_S
 from scaler import __version__
 from scaler.core.simulator import constants
-from scaler.core.simulator.contest import LIMIT, OURS, Heat, Outcome
+from scaler.core.simulator.contest import LIMIT, OURS, WINDOW, Heat, Outcome
 from scaler.core.simulator.scene import Scene, cut
 from scaler.core.simulator.score import SLACK, figures
 from scaler.result import HINDSIGHT, cell
@@ -70,9 +70,9 @@ th{{color:#5b6770;font-weight:600}} td.note{{text-align:left}}
 def render(scene: Scene, heats: Mapping[str, Heat], result: dict[str, Any]) -> str:
     """The whole page; `result` holds the controllers to show."""
     verdict = result["verdict"]
-    extra = [*verdict["what_if"]]
+    extra = [verdict["at_equal_cost"], *verdict["what_if"]]
     if "saved_per_month" in verdict:
-        extra.append(f"At the stated price that is {verdict['saved_per_month']:,.2f} per month.")
+        extra.append(f"At the stated price the saving is {verdict['saved_per_month']:,.2f} per month.")
     return TEMPLATE.format(
         title=html.escape(str(result["trace"])),
         colour={True: "#0b6e4f", False: "#b5460f", None: "#8a8f94"}[verdict["pays"]],
@@ -99,7 +99,7 @@ def _sections(scene: Scene, heats: Mapping[str, Heat], result: dict[str, Any]) -
     drawn = _drawn(scene, heats)
     return [
         _section("Cost against shortage", FRONTIER_NOTE, frontier(result)),
-        "<h2>Every controller</h2>" + table(result),
+        f"<h2>Every controller</h2><p>{html.escape(table_note(result))}</p>" + table(result),
         _section("The worst day", DAY_NOTE, day(scene, heats, drawn, 0)),
         _section("The median day", "", day(scene, heats, drawn, 1)),
         _section("Cost and shortage by hour of the week (UTC)", "", hours_of_week(scene, drawn)),
@@ -153,11 +153,19 @@ def frontier(result: dict[str, Any]) -> go.Figure:
     return figure
 
 
+def table_note(result: dict[str, Any]) -> str:
+    """What equal cost means here."""
+    return (
+        f"Equal cost is {result['equal_cost']:.3f}: what the HPA, best in hindsight, pays where it keeps the SLO or "
+        "comes closest to it. A single setting has no share of its own there."
+    )
+
+
 def table(result: dict[str, Any]) -> str:
     """All figures."""
     headings = (
-        "controller", "cost at 1 % short", "at 2 %", "at 5 %", "setting", "short %", "excess %", "cost",
-        "replica-hours", "latency SLO %", "changes/h", "reversals",
+        "controller", "cost at 1 % short", "at 2 %", "at 5 %", "short % at equal cost", "setting", "short %",
+        "excess %", "cost", "replica-hours", "latency SLO %", "changes/h", "reversals",
     )  # fmt: skip
     rows = []
     for name, row in result["controllers"].items():
@@ -165,6 +173,7 @@ def table(result: dict[str, Any]) -> str:
         window = "" if shown["window_s"] is None else f" / {shown['window_s']:g} s"
         cells = [
             *(cell(row[f"iso_{target}pct"], 3) for target in (1, 2, 5)),
+            cell(row["short_at_equal_cost_pct"], 2),
             ("own" if shown["knob"] is None else f"{shown['knob']:.3g}") + window,
             cell(shown["short_pct"], 2),
             cell(shown["excess_pct"], 2),
@@ -182,8 +191,8 @@ def table(result: dict[str, Any]) -> str:
 
 def _drawn(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Outcome]:
     """The settings whose replicas are drawn: the best HPA, ours as it ships, and the limit."""
-    looked = {one.name: one for one in heats["forecasts"].outcomes}
-    windows = [one for one in heats["triggers"].outcomes if one.name.startswith("hpa_window")]
+    looked = {one.name: one for name in ("forecasts", "triggers") for one in heats[name].outcomes}
+    windows = [one for name, one in looked.items() if name.startswith(WINDOW)]
     limit = scene.question.limit_pct
 
     def worth(one: Outcome) -> tuple[bool, float]:
@@ -197,7 +206,7 @@ def _drawn(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Outcome]:
 def _short(scene: Scene, outcome: Outcome) -> FloatArray:
     load = cut(scene.load, scene.test).value
     known = np.nan_to_num(load) * scene.scored(scene.test)
-    return np.asarray(np.where(known > scene.capacity * outcome.ready + SLACK, known, 0.0))
+    return np.asarray(known * outcome.short)
 
 
 def _days(scene: Scene, outcome: Outcome) -> tuple[int, int]:

@@ -11,11 +11,13 @@ from forecasting.forecast import LEVELS, FloatArray, IntArray
 from scaler.core.simulator import score
 from scaler.core.simulator.contest import (
     BLIND,
+    CALIBRATED,
     LIMIT,
     OURS,
     SHIPPED,
     SOONER,
     THRESHOLDS,
+    WINDOW,
     WINDOWS_S,
     Heat,
     Outcome,
@@ -26,7 +28,7 @@ from scaler.core.simulator.nature import covered_share, season_strength
 from scaler.core.simulator.scene import Scene, cut
 from scaler.core.verdict import Case, Standing, Verdict, judge
 
-HINDSIGHT, CALIBRATED = "hpa_hindsight", "hpa_calibrated"
+HINDSIGHT = "hpa_hindsight"
 TARGETS = (1.0, 2.0, 5.0)
 """Short shares, in percent, at which every controller's cost is stated."""
 RESAMPLES = 400
@@ -57,20 +59,21 @@ class Contender:
 def contenders(scene: Scene, heats: Mapping[str, Heat]) -> dict[str, Contender]:
     """All controllers of a contest by name."""
     outcomes = {one.name: one for heat in ("triggers", "forecasts") for one in heats[heat].outcomes}
-    training = {one.name: one for one in heats["calibration"].outcomes}
+    windows = [f"{WINDOW}{window_s:g}" for window_s in WINDOWS_S]
     limit, step_s = scene.question.limit_pct, scene.step_s
     ours = outcomes.pop(OURS)
     pinned = np.arange(len(ours.knobs))[: min(SHIPPED, BLIND)]
     found = {
-        HINDSIGHT: _best_of(scene, [outcomes[name] for name in training]),
-        CALIBRATED: _calibrated(scene, outcomes, training),
+        HINDSIGHT: _best_of(scene, [outcomes[name] for name in windows]),
         OURS: _some(ours, pinned, limit, step_s),
         "foresail_shipped": _some(ours, np.array([len(ours.knobs) + SHIPPED]), limit, step_s),
     }
+    if "calibration" in heats:
+        found[CALIBRATED] = _calibrated(scene, outcomes, {one.name: one for one in heats["calibration"].outcomes})
     for name, one in outcomes.items():
-        if name not in training:
+        if name not in windows:
             found[name] = _some(one, np.arange(len(one.knobs)), limit, step_s)
-    return {name: found[name] for name in ORDER}
+    return {name: found[name] for name in ORDER if name in found}
 
 
 def _some(outcome: Outcome, index: IntArray, limit_pct: float, step_s: float) -> Contender:
@@ -105,7 +108,7 @@ def _calibrated(scene: Scene, test: Mapping[str, Outcome], training: Mapping[str
     """The window and threshold that were best on the training part, over the thresholds at that window."""
     sums, _, windows_s = joined(list(training.values()))
     chosen = show(sums, scene.step_s, scene.question.limit_pct)
-    outcome = test[f"hpa_window_{windows_s[chosen]:g}"]
+    outcome = test[f"{WINDOW}{windows_s[chosen]:g}"]
     n = len(outcome.knobs)
     return Contender(CALIBRATED, outcome.knob, outcome.knobs, outcome.sums, chosen % n, np.full(n, windows_s[chosen]))
 
@@ -115,7 +118,8 @@ def result_of(scene: Scene, heats: Mapping[str, Heat], price_per_hour: float | N
     found = contenders(scene, heats)
     prophecy = heats["forecasts"].prophecy
     modes = prophecy.modes if prophecy is not None else {}
-    table = {name: _row(scene, one, modes if name.startswith(OURS) else {}) for name, one in found.items()}
+    equal_cost = _equal_cost(scene, found[HINDSIGHT])
+    table = {name: _row(scene, one, equal_cost, modes if name.startswith(OURS) else {}) for name, one in found.items()}
     case, verdict = _verdict(scene, found)
     asked = scene.question
     row: dict[str, Any] = plain(
@@ -128,21 +132,44 @@ def result_of(scene: Scene, heats: Mapping[str, Heat], price_per_hour: float | N
             "days": len(asked.values) * asked.spacing_s / 86_400.0,
             "test_days": scene.scored(scene.test).sum() * scene.step_s / 86_400.0,
             "missing_pct": 100.0 * np.isnan(asked.values).mean(),
+            "equal_cost": equal_cost,
             "controllers": table,
             "forecast": None if prophecy is None else _forecast(prophecy),
             "verdict": _verdict_row(scene, heats, case, verdict, price_per_hour),
         }
     )
+    row["verdict"]["at_equal_cost"] = _at_equal_cost(row)
     return row
 
 
-def _row(scene: Scene, one: Contender, modes: Mapping[str, float]) -> dict[str, Any]:
+def _equal_cost(scene: Scene, reactive: Contender) -> float:
+    """What the best HPA costs where it keeps the SLO, or where it comes closest: others are compared at that cost."""
+    found = score.figures(reactive.sums, scene.step_s)
+    at_limit = score.cost_at(found.short_pct, found.cost_ratio, scene.question.limit_pct)
+    return float(found.cost_ratio[reactive.shown]) if at_limit is None else at_limit
+
+
+def _at_equal_cost(result: Mapping[str, Any]) -> str:
+    """The second headline in words: who leaves how much short for the same money.
+
+    Not the clairvoyant: its settings end far below that cost, so that its share there says nothing.
+    """
+    rows = result["controllers"]
+    ours, best = (rows[name]["short_at_equal_cost_pct"] for name in (OURS, HINDSIGHT))
+    cost = f"{result['equal_cost']:.2f} times the replicas needed"
+    said = "has no setting that cheap" if ours is None else f"leaves {ours:.2f} % of the load short"
+    other = "" if best is None else f", the best HPA {best:.2f} %"
+    return f"At equal cost, {cost}, Foresail {said}{other}."
+
+
+def _row(scene: Scene, one: Contender, equal_cost: float, modes: Mapping[str, float]) -> dict[str, Any]:
     found = score.figures(one.sums, scene.step_s)
     iso = {f"iso_{target:g}pct": score.cost_at(found.short_pct, found.cost_ratio, target) for target in TARGETS}
     at = one.shown
     return {
         "frontier": np.stack([found.short_pct, found.cost_ratio, one.knobs], axis=1),
         **iso,
+        "short_at_equal_cost_pct": score.short_at(found.short_pct, found.cost_ratio, equal_cost),
         "replica_hours": found.replica_hours[at],
         "latency_slo_pct": found.latency_slo_pct[at],
         "scale_events_per_hour": found.events_per_hour[at],
@@ -185,7 +212,7 @@ def _verdict(scene: Scene, found: Mapping[str, Contender]) -> tuple[Case, Verdic
         ratio=None if interval is None else (interval.low, interval.high),
         season=season_strength(scene.load.value, scene.step_s),
         headroom=headroom,
-        covered=covered_share(load.metric, peak_ahead(load.value, int(scene.fleet.h[0])), headroom),
+        covered=covered_share(load.metric, peak_ahead(load.metric, int(scene.fleet.h[0])), headroom),
     )
     return case, judge(case)
 
@@ -208,15 +235,14 @@ def _verdict_row(
     row["season"], row["headroom"], row["covered_pct"] = case.season, case.headroom, 100.0 * case.covered
     row["what_if"] = [*_what_if_capacity(scene, heats), *_what_if_lead(scene, heats, case)]
     if price_per_hour is not None and verdict.saving_pct is not None and case.reactive.cost is not None:
-        row["saved_per_month"] = _monthly(scene, case, price_per_hour)
+        row["saved_per_month"] = _monthly(scene, case, verdict.saving_pct, price_per_hour)
     return row
 
 
-def _monthly(scene: Scene, case: Case, price_per_hour: float) -> float:
+def _monthly(scene: Scene, case: Case, saving_pct: float, price_per_hour: float) -> float:
     load = cut(scene.load, scene.test).value[scene.scored(scene.test)]
     needed = float(np.nanmean(np.maximum(np.ceil(load / scene.capacity), 1.0)))
-    difference = (case.reactive.cost or 0.0) - (case.ours.cost or 0.0)
-    return difference * needed * MONTH_H * price_per_hour
+    return saving_pct / 100.0 * (case.reactive.cost or 0.0) * needed * MONTH_H * price_per_hour
 
 
 def _what_if_capacity(scene: Scene, heats: Mapping[str, Heat]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import DAY_S, History, LoadArray, bucket_spacing, coarse_spacing, summed_up
+from scaler.core.domain import Samples
 
 FINE_S = 3 * 3600.0
 """Span kept at the step."""
@@ -131,20 +132,29 @@ class LoadRing:
         if self.end_s == self.coarse_end_s:
             self._sum_up_blocks(rows, 1)
 
-    def backfill(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
+    def backfill(
+        self,
+        row: int,
+        stamps_s: FloatArray,
+        values: FloatArray,
+        spacing_s: float,
+        largest: FloatArray | None = None,
+    ) -> None:
         """Store older samples of one row, each holding for the `spacing_s` before its stamp; NaN is skipped.
 
         Samples wider than a bucket fill several buckets; stamps after `end_s` or before the rings are ignored.
+        `largest` is the largest load inside each sample's interval, where more is known than the sample itself.
         """
         known = ~np.isnan(values) & (stamps_s <= self.end_s)
         if not known.any():
             return
         self._first_s[row] = min(self._first_s[row], stamps_s[known].min() - spacing_s)
         self._backfill_fine(row, stamps_s[known], values[known], spacing_s)
-        grid = (self._mean, self._maximum, self.bucket_end_s, self.bucket_s)
-        self._backfill_grid(row, (stamps_s[known], values[known], spacing_s), grid)
-        grid = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
-        self._backfill_grid(row, (stamps_s[known], values[known], spacing_s), grid)
+        part = Samples(values[known], (values if largest is None else largest)[known])
+        buckets = (self._mean, self._maximum, self.bucket_end_s, self.bucket_s)
+        self._backfill_grid(row, stamps_s[known], part, spacing_s, buckets)
+        blocks = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
+        self._backfill_grid(row, stamps_s[known], part, spacing_s, blocks)
         # Where the buckets reach, they know more of a block than the samples given.
         self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
 
@@ -157,9 +167,14 @@ class LoadRing:
             view[len(view) - 1 - back[inside]] = values[inside]
 
     def _backfill_grid(
-        self, row: int, samples: tuple[FloatArray, FloatArray, float], grid: tuple[_Columns, _Columns, float, float]
+        self,
+        row: int,
+        stamps_s: FloatArray,
+        part: Samples,
+        spacing_s: float,
+        grid: tuple[_Columns, _Columns, float, float],
     ) -> None:
-        (stamps_s, values, spacing_s), (means, maxima, end_s, grid_s) = samples, grid
+        means, maxima, end_s, grid_s = grid
         mean, maximum = means.view[row], maxima.view[row]
         total, count = np.zeros(len(mean)), np.zeros(len(mean))
         largest = np.full(len(mean), -np.inf)
@@ -167,9 +182,9 @@ class LoadRing:
             back = np.floor((end_s - stamps_s) / grid_s + 1e-9).astype(np.int64) + held
             inside = (back >= 0) & (back < len(mean))
             column = len(mean) - 1 - back[inside]
-            np.add.at(total, column, values[inside])
+            np.add.at(total, column, part.mean[inside])
             np.add.at(count, column, 1.0)
-            np.maximum.at(largest, column, values[inside])
+            np.maximum.at(largest, column, part.maximum[inside])
         filled = count > 0
         mean[filled], maximum[filled] = total[filled] / count[filled], largest[filled]
 

@@ -1,5 +1,6 @@
 """ScaledObject YAML → workload: the trigger that reads a load, with the bounds around it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,20 @@ def read(path: Path) -> Workload:
 
 def _workload(document: dict[str, Any]) -> Workload:
     spec, metadata = document.get("spec") or {}, document.get("metadata") or {}
-    for trigger in spec.get("triggers") or []:
+    if not isinstance(spec, dict) or not isinstance(metadata, dict):
+        raise TriggerError("its spec and its metadata must be mappings")
+    triggers = spec.get("triggers") or []
+    if not isinstance(triggers, list) or not all(isinstance(one, dict) for one in triggers):
+        raise TriggerError("its triggers must be a list of mappings")
+    for trigger in triggers:
         if trigger.get("type") in KINDS and "threshold" in (trigger.get("metadata") or {}):
             found = parse_workload(
                 _metadata(trigger), name=str(metadata.get("name", "")), namespace=str(metadata.get("namespace", ""))
             )
             return replace(
                 found,
-                min_replicas=_tighter(found.min_replicas, spec.get("minReplicaCount"), max),
-                max_replicas=_tighter(found.max_replicas, spec.get("maxReplicaCount"), min),
+                min_replicas=_tighter(found.min_replicas, _count(spec, "minReplicaCount"), max),
+                max_replicas=_tighter(found.max_replicas, _count(spec, "maxReplicaCount"), min),
             )
     raise TriggerError(f"none of its triggers is one of {', '.join(KINDS)} with a threshold")
 
@@ -57,7 +63,16 @@ def _metadata(trigger: dict[str, Any]) -> dict[str, str]:
     return stated
 
 
-def _tighter(own: int | None, bound: object, tighter: Any) -> int | None:
+def _count(spec: dict[str, Any], key: str) -> int | None:
+    bound = spec.get(key)
     if bound is None:
-        return own
-    return int(str(bound)) if own is None else int(tighter(own, int(str(bound))))
+        return None
+    if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
+        raise TriggerError(f"{key} must be a whole number of replicas, not {bound!r}")
+    return bound
+
+
+def _tighter(own: int | None, bound: int | None, tighter: Callable[[int, int], int]) -> int | None:
+    if own is None or bound is None:
+        return bound if own is None else own
+    return tighter(own, bound)

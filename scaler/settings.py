@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from scaler.core.trust import TrustRules
 from scaler.errors import SettingsError
@@ -19,8 +19,20 @@ class Settings(BaseModel):
     """Address and port of the gRPC door (KEDA's external scaler)."""
     http_listen: str = "127.0.0.1:8080"
     """Address and port of the HTTP door."""
+    tls_cert: Path | None = None
+    """Certificate chain (PEM) of both doors; with it they speak TLS only. Read again when it changes."""
+    tls_key: Path | None = Field(default=None, validate_default=True)
+    """Private key (PEM, not encrypted) of tls_cert."""
+    tls_client_ca: Path | None = Field(default=None, validate_default=True)
+    """Authorities (PEM) of client certificates; with it both doors ask every client for one."""
+    tls_client_names: tuple[str, ...] = Field(default=(), validate_default=True)
+    """DNS names or URIs, separated by commas, one of which a client certificate must hold; empty: any of the CA's."""
+    http_token_file: Path | None = None
+    """File with the secret that `Authorization: Bearer …` must show to whatever stores or changes over HTTP."""
     var: Path = Path("var")
     """Folder for state."""
+    config: Path | None = None
+    """YAML file with servers, workloads, calendars and settings; read again when it changes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
     log_format: Literal["console", "json"] = "console"
@@ -52,6 +64,34 @@ class Settings(BaseModel):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:
             raise ValueError("must be address:port, such as 127.0.0.1:8080")
+        return value
+
+    @field_validator("tls_client_names", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_or_neither(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("tls_cert") is None):
+            raise ValueError("tls_cert and tls_key belong together: set both or neither")
+        return value
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _only_under_tls(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("tls_cert") is None:
+            raise ValueError("needs tls_cert and tls_key: without them no client shows a certificate")
+        return value
+
+    @field_validator("tls_client_names")
+    @classmethod
+    def _only_with_an_authority(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("tls_client_ca") is None:
+            raise ValueError("needs tls_client_ca: names of certificates that nobody signed mean nothing")
         return value
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from forecasting.forecast import FloatArray
 from forecasting.series import DAY_S
 from scaler.core.domain import HPA_SYNC_S, Workload
+from scaler.core.simulator.scene import TEST, TRAINING
 from scaler.errors import HistoryError
 
 LEAST_S = 2 * DAY_S
@@ -23,6 +24,10 @@ LEAST_S = 2 * DAY_S
 WEEK_S = 7 * DAY_S
 WIDEST_S = 3600.0
 """Widest spacing of samples: an hour says nothing about scaling within minutes, but something about the season."""
+MOST_REPLICAS = 100_000
+"""Twenty times what a Kubernetes cluster may have nodes: more is a capacity in the wrong unit."""
+LATEST_S = 253_402_300_799.0
+"""End of the year 9999: what lies beyond is no Unix time in seconds."""
 LARGEST_GAPS = 0.5
 """Share of missing samples beyond which there is no history to speak of."""
 
@@ -54,7 +59,7 @@ def read_csv(path: Path) -> Trace:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             stamps, values, lines = _columns(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HistoryError(f"{path}: cannot be read: {error}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
@@ -79,7 +84,7 @@ def _columns(rows: Iterable[Sequence[str]]) -> tuple[FloatArray, FloatArray, lis
 
 def _stamp(text: str, line: int) -> float:
     try:
-        return float(text)
+        return _unix(float(text), line)
     except ValueError:
         pass
     try:
@@ -89,6 +94,12 @@ def _stamp(text: str, line: int) -> float:
     if stamp.tzinfo is None:
         raise HistoryError(f"line {line}: {text[:40]!r} has no time zone: RFC 3339 times end in Z or an offset")
     return stamp.timestamp()
+
+
+def _unix(stamp_s: float, line: int) -> float:
+    if not 0 <= stamp_s <= LATEST_S:
+        raise HistoryError(f"line {line}: {stamp_s:g} is no Unix time in seconds: is it in milliseconds?")
+    return stamp_s
 
 
 def _value(text: str, line: int) -> float:
@@ -118,7 +129,8 @@ def evenly_spaced(name: str, stamps: FloatArray, values: FloatArray, lines: Sequ
         if problem.any():
             at = int(np.argmax(problem)) + 1
             raise HistoryError(f"line {lines[at]} has {words} the line before it: stamps must rise")
-    spacing_s = float(np.median(steps))
+    spacings_s, counts = np.unique(steps, return_counts=True)
+    spacing_s = float(spacings_s[np.argmax(counts)])
     places = np.rint((stamps - stamps[0]) / spacing_s).astype(np.int64)
     off = np.abs(stamps - stamps[0] - places * spacing_s) > 0.01 * spacing_s
     if off.any():
@@ -127,6 +139,8 @@ def evenly_spaced(name: str, stamps: FloatArray, values: FloatArray, lines: Sequ
             f"line {lines[at]}: irregular stamps: {steps[at - 1]:g} s after the line before it, where most samples are "
             f"{spacing_s:g} s apart; resample to a regular grid, with empty values where there is no sample"
         )
+    # Before the grid is made: one stray stamp, years away, would ask for more memory than there is.
+    _enough(name, 1.0 - len(stamps) / (float(places[-1]) + 1.0))
     grid = np.full(int(places[-1]) + 1, np.nan)
     grid[places] = values
     return _coarsened(name, float(stamps[0]), spacing_s, grid)
@@ -154,16 +168,31 @@ def judgeable(trace: Trace) -> Trace:
     known = trace.values[~np.isnan(trace.values)]
     if trace.span_s < LEAST_S:
         raise HistoryError(f"{trace.name}: {trace.span_s / DAY_S:.1f} days of history: {_needed(trace.span_s)}")
-    missing = 1.0 - len(known) / len(trace.values)
-    if missing > LARGEST_GAPS:
-        raise HistoryError(f"{trace.name}: {100 * missing:.0f} % of the samples are missing: at least half are needed")
+    _enough(trace.name, 1.0 - len(known) / len(trace.values))
     if not known.any():
         raise HistoryError(f"{trace.name}: the load is zero throughout: there is nothing to scale")
     if (known == known[0]).all():
         raise HistoryError(
             f"{trace.name}: the load is {known[0]:g} throughout: a fixed number of replicas is all it takes"
         )
+    for words, part in (("first", trace.values[: int(TRAINING * len(trace.values))]), ("last", judged_part(trace))):
+        if not (part > 0).any():
+            share = 100.0 * len(part) / len(trace.values)
+            raise HistoryError(
+                f"{trace.name}: no load in its {words} {share:.0f} %: there is nothing to learn from before the part "
+                "that is judged, or nothing to judge; choose the days with --days or cut the file"
+            )
     return trace
+
+
+def judged_part(trace: Trace) -> FloatArray:
+    """Samples of the part that is judged."""
+    return trace.values[int((1.0 - TEST) * len(trace.values)) :]
+
+
+def _enough(name: str, missing: float) -> None:
+    if missing > LARGEST_GAPS:
+        raise HistoryError(f"{name}: {100 * missing:.0f} % of the samples are missing: at least half are needed")
 
 
 def _needed(span_s: float) -> str:
@@ -182,17 +211,24 @@ def scalable(trace: Trace, workload: Workload) -> None:
     """
     known = trace.values[~np.isnan(trace.values)]
     capacity = workload.capacity or workload.threshold
+    part = judged_part(trace)
+    part = part[~np.isnan(part)]
+    if known.max() > MOST_REPLICAS * capacity:
+        raise HistoryError(
+            f"{trace.name}: the largest load, {known.max():g}, is {known.max() / capacity:.3g} replicas of capacity "
+            f"{capacity:g}, more than {MOST_REPLICAS:,}: is the capacity in the unit of the load?"
+        )
     if known.max() <= capacity:
         raise HistoryError(
             f"{trace.name}: one replica of capacity {capacity:g} carries the largest load, {known.max():g}: there is "
             "nothing to scale; is the capacity per replica and in the unit of the load?"
         )
     largest = workload.max_replicas
-    if largest is not None and known.min() > capacity * largest:
+    if largest is not None and part.min() > capacity * largest:
         raise HistoryError(
             f"{trace.name}: {largest} replicas of capacity {capacity:g} carry {capacity * largest:g}, less than the "
-            f"smallest load, {known.min():g}: every step is saturated; raise maxReplicas or state the capacity in the "
-            "unit of the load"
+            f"smallest load that is judged, {part.min():g}: every step is saturated; raise maxReplicas or state the "
+            "capacity in the unit of the load"
         )
 
 

@@ -3,20 +3,16 @@
 import math
 from typing import Any
 
-import numpy as np
-
-from forecasting import catalog
-from forecasting.forecast import LEVELS, FloatArray
-from forecasting.series import Rows
+from forecasting.forecast import LEVELS
 from scaler.board import Posted
-from scaler.core.domain import UNKNOWN, Mode, take
+from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.guardrails import NAMES, held_by
 from scaler.engine import Engine
+from scaler.predictions import Prediction, model_name, outlook
 from scaler.roster import Key
 
 FEEDBACK = ("cpu", "memory", "latency", "queue")
-OUTLOOK_S = 3600.0
-"""How far ahead the path is told."""
+LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 
 def number(value: float) -> float | None:
@@ -29,28 +25,22 @@ def count(value: int) -> int | None:
     return None if value == UNKNOWN else int(value)
 
 
-def quantiles(values: FloatArray) -> dict[str, float | None]:
+def quantiles(values: list[float]) -> dict[str, float | None]:
     """Level → value of one row's quantiles."""
-    return {f"{level:g}": number(value) for level, value in zip(LEVELS, values, strict=True)}
+    return {level: number(value) for level, value in zip(LEVEL_NAMES, values, strict=True)}
 
 
-def model_name(version: int) -> str:
-    """A model by its cutoff; the naive forecaster has none."""
-    return "naive" if version == 0 else f"regression@{np.datetime64(int(version), 's')}Z"
-
-
-def prediction_view(engine: Engine, key: Key, posted: Posted) -> dict[str, Any]:
-    """Answer of both /predict doors."""
-    made, row = posted.decisions, posted.row
+def prediction_view(said: Prediction) -> dict[str, Any]:
+    """Answer of all /predict doors."""
     return {
-        "service": engine.roster.identifier(key),
-        "namespace": key.namespace,
-        "predicted_replicas": int(made.predicted_replicas[row]),
-        "value": round(posted.value, 3),
-        "mode": posted.mode.label,
-        "confidence": number(float(made.confidence[row])),
-        "model_version": model_name(int(made.version[row])),
-        "forecast": {"peak": quantiles(made.peak[row]), "path": quantiles(made.path[row])},
+        "service": said.service,
+        "namespace": said.namespace,
+        "predicted_replicas": said.replicas,
+        "value": round(said.value, 3),
+        "mode": said.mode,
+        "confidence": number(said.confidence),
+        "model_version": said.model_version,
+        "forecast": {"peak": quantiles(said.peak), "path": quantiles(said.path)},
     }
 
 
@@ -65,6 +55,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "capacity": workload.capacity,
         "lead_s": workload.lead_s,
         "inactive_keys": list(workload.inactive),
+        "trouble": engine.troubles.get(key),
         "mode": Mode.LEARNING.label,
         "load": None,
         "replicas": None,
@@ -110,32 +101,23 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "confidence": number(float(made.confidence[row])),
         "capacity": number(float(made.capacity[row])),
         "model_version": model_name(int(made.version[row])),
-        "peak": quantiles(made.peak[row]),
-        "path": quantiles(made.path[row]),
+        "peak": quantiles(made.peak[row].tolist()),
+        "path": quantiles(made.path[row].tolist()),
     }
 
 
 def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
     """Path quantiles at steps through the coming hour, and the peak in the lead window."""
-    fleet, row = engine.row_of(key)
-    at = slice(row, row + 1)
-    history, models = fleet.ring.history(at), take(fleet.models, at)
-    every = max(round(OUTLOOK_S / 60.0 / fleet.step_s), 1)
-    h = np.arange(every, round(OUTLOOK_S / fleet.step_s) + 1, every)
-    if not len(h):
-        h = np.ones(1, np.int64)
-    origin_s = np.full(len(h), history.end_s)
-    said = catalog.predict(models, history, Rows(np.zeros(len(h), np.int64), origin_s, h, origin_s))
-    lead_h = fleet.columns.h[at]
-    peak = catalog.predict(models, history, Rows.live(history, lead_h)).peak[0]
+    told = outlook(engine, key)
     return {
         "namespace": key.namespace,
         "name": engine.roster.identifier(key),
-        "t": history.end_s,
-        "model_version": model_name(int(models.cutoff_s[0])),
-        "lead_window": {"steps": int(lead_h[0]), "seconds": float(lead_h[0] * fleet.step_s), "peak": quantiles(peak)},
+        "t": told.t_s,
+        "model_version": told.model_version,
+        "confidence": number(told.confidence),
+        "lead_window": {"steps": told.lead_steps, "seconds": told.lead_s, "peak": quantiles(told.peak.tolist())},
         "path": [
-            {"t": history.end_s + steps * fleet.step_s, "quantiles": quantiles(values)}
-            for steps, values in zip(h.tolist(), said.path, strict=True)
+            {"t": t_s, "quantiles": quantiles(values)}
+            for t_s, values in zip(told.path_t_s.tolist(), told.path.tolist(), strict=True)
         ],
     }

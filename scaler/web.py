@@ -1,36 +1,49 @@
-"""HTTP: predictions for KEDA's metrics-api trigger and for people, the state of workloads, metrics and health.
+"""HTTP: predictions for KEDA's metrics-api trigger and for people, workloads, pushed load, metrics and health.
 
-Handlers translate and read the board. POST /predict, a what-if, calls one pure function on the workload's fitted state.
+Handlers translate and read the board. Only a push stores anything; docs/how-to/secure.md says who may do what.
 """
 
 import json
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scaler import answers, bodies
+from scaler.access import Access
 from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
     ForesailError,
+    NotAllowed,
     NotDecidedYet,
     RequestError,
     StaleLoad,
+    Unauthenticated,
     UnknownWorkload,
 )
+from scaler.openapi import Handler, Route, document
+from scaler.predictions import Prediction, Question, answer, answer_one
+from scaler.push import PushedLoad, Sample
 from scaler.roster import Key
+from scaler.sources import is_pushed
+from scaler.tls import check_names
 from scaler.views import decision_view, forecast_view, prediction_view, workload_view
-from scaler.whatif import Imagined, imagine
+from scaler.whatif import NOTHING
 
-MAX_BODY = 64 * 1024
-"""Largest request body in bytes."""
+MAX_QUESTION = 64 * 1024
+"""Largest body of a single question in bytes."""
+MAX_BODY = 1024 * 1024
+"""Largest body of a batch or a push in bytes."""
 MAX_DECISIONS = 240
 """Most decisions in one answer: an hour at 15 s."""
+READY_WITHIN_S = 120.0
 STATUS: dict[type[ForesailError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    NotAllowed: HTTPStatus.FORBIDDEN,
     UnknownWorkload: HTTPStatus.NOT_FOUND,
     AmbiguousWorkload: HTTPStatus.CONFLICT,
     NotDecidedYet: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -39,50 +52,25 @@ STATUS: dict[type[ForesailError], HTTPStatus] = {
 """What each refusal is over HTTP."""
 ENGINE = web.AppKey("engine", Engine)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Metrics(BaseModel):
-    """What to imagine; all absent values stay as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    current_rps: float | None = Field(default=None, ge=0, le=1e15)
-    current_latency_p95: float | None = Field(default=None, ge=0)
-    time_of_day: str | float | None = None
-    day_of_week: str | int | None = None
+PUSHED = web.AppKey("pushed", PushedLoad)
+ACCESS = web.AppKey("access", Access)
+NAMES = web.AppKey("names", frozenset[str])
+OPENAPI = web.AppKey("openapi", dict[str, Any])
 
 
-class Question(BaseModel):
-    """Body of POST /predict."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    service: str = Field(min_length=1, max_length=253)
-    namespace: str | None = Field(default=None, max_length=253)
-    metrics: Metrics = Metrics()
-    prediction_window_minutes: float | None = Field(default=None, gt=0, le=360)
-
-
-def application(engine: Engine, registry: CollectorRegistry) -> web.Application:
-    """All routes over one engine."""
-    app = web.Application(middlewares=[_refusals], client_max_size=MAX_BODY)
-    app[ENGINE], app[REGISTRY] = engine, registry
-    workload = "/v1/workloads/{namespace}/{name}"
-    app.add_routes(
-        [
-            web.get("/predict", predict),
-            web.post("/predict", predict_if),
-            web.get("/v1/workloads", workloads),
-            web.get(workload, one_workload),
-            web.get(workload + "/forecast", forecast),
-            web.get(workload + "/decisions", decisions),
-            web.get("/metrics", metrics),
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-        ]
-    )
+def application(
+    engine: Engine,
+    registry: CollectorRegistry,
+    pushed: PushedLoad,
+    access: Access,
+    names: frozenset[str] = frozenset(),
+) -> web.Application:
+    """All routes over one engine; `names` are those that a client certificate must hold one of."""
+    app = web.Application(middlewares=[_refusals, _pins], client_max_size=MAX_BODY)
+    app[ENGINE], app[REGISTRY], app[PUSHED], app[ACCESS], app[NAMES] = engine, registry, pushed, access, names
+    app[OPENAPI] = document(ROUTES)
+    add = {"GET": web.get, "POST": web.post}
+    app.add_routes([add[route.method](route.path, route.handler) for route in ROUTES])
     return app
 
 
@@ -92,7 +80,8 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except ForesailError as error:
         status = STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-        return web.json_response({"error": str(error)}, status=status)
+        headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else None
+        return web.json_response({"error": str(error)}, status=status, headers=headers)
     except web.HTTPException as error:
         return web.json_response({"error": error.reason}, status=error.status, headers=_allowed(error))
 
@@ -101,41 +90,51 @@ def _allowed(error: web.HTTPException) -> dict[str, str]:
     return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
 
 
+@web.middleware
+async def _pins(request: web.Request, handler: Handler) -> web.StreamResponse:
+    resource = request.match_info.route.resource
+    if request.app[NAMES] and (resource is None or resource.canonical not in OPEN_TO_ALL):
+        certificate = None if request.transport is None else request.transport.get_extra_info("peercert")
+        shown = (certificate or {}).get("subjectAltName", ())
+        check_names(request.app[NAMES], (name for kind, name in shown if kind in {"DNS", "URI"}))
+    return await handler(request)
+
+
+async def _body(request: web.Request, limit: int = MAX_BODY) -> Any:
+    body = await request.read()
+    if len(body) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, len(body))
+    return bodies.parsed(body)
+
+
 async def predict(request: web.Request) -> web.Response:
     """The posted decision of ?service=&namespace=: what KEDA's metrics-api trigger reads."""
-    engine = request.app[ENGINE]
     service = request.query.get("service")
     if not service:
         raise RequestError("service is required: /predict?service=NAME&namespace=NAMESPACE")
-    key = engine.roster.find(service, request.query.get("namespace"))
-    posted = await engine.first(key)
-    return web.json_response(prediction_view(engine, key, posted))
+    said = await answer_one(request.app[ENGINE], Question(service, request.query.get("namespace"), NOTHING))
+    return web.json_response(prediction_view(said))
 
 
 async def predict_if(request: web.Request) -> web.Response:
     """What would be needed if the load, the time or the window were different; records nothing."""
-    engine, question = request.app[ENGINE], await _question(request)
-    key = engine.roster.find(question.service, question.namespace)
-    posted = await engine.first(key)
-    metrics = question.metrics
-    fleet, row = engine.row_of(key)
-    imagined = imagine(
-        fleet,
-        row,
-        posted,
-        Imagined(metrics.current_rps, metrics.time_of_day, metrics.day_of_week, question.prediction_window_minutes),
-    )
-    return web.json_response(prediction_view(engine, key, imagined))
+    question = bodies.question_of(await _body(request, MAX_QUESTION))
+    return web.json_response(prediction_view(await answer_one(request.app[ENGINE], question)))
 
 
-async def _question(request: web.Request) -> Question:
-    try:
-        return Question.model_validate(json.loads(await request.read()))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ValidationError):
-            problems = (f"{'.'.join(map(str, p['loc'])) or 'body'}: {p['msg']}" for p in error.errors())
-            raise RequestError("; ".join(problems)[:1000]) from error
-        raise RequestError(f"the body must be JSON: {error}"[:200]) from error
+async def predict_batch(request: web.Request) -> web.Response:
+    """Up to 1,000 of POST /predict at once; each is answered or refused by itself, in their order."""
+    questions = bodies.batch_of(await _body(request))
+    parts = [_rendered(said) async for said in answer(request.app[ENGINE], questions)]
+    return web.Response(text=f'{{"predictions": [{", ".join(parts)}]}}', content_type="application/json")
+
+
+def _rendered(said: list[Prediction | ForesailError]) -> str:
+    return json.dumps([prediction_view(s) if isinstance(s, Prediction) else _refused(s) for s in said])[1:-1]
+
+
+def _refused(error: ForesailError) -> dict[str, Any]:
+    return {"error": str(error), "status": STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)}
 
 
 async def workloads(request: web.Request) -> web.Response:
@@ -165,10 +164,46 @@ async def forecast(request: web.Request) -> web.Response:
 async def decisions(request: web.Request) -> web.Response:
     """The newest decisions, newest first; ?limit=N, at most an hour's."""
     limit = request.query.get("limit", "40")
-    if not limit.isdigit() or not 1 <= int(limit) <= MAX_DECISIONS:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 9 or not 1 <= int(limit) <= MAX_DECISIONS:
         raise RequestError(f"limit must be a whole number from 1 to {MAX_DECISIONS}, not {limit[:40]!r}")
     found = request.app[ENGINE].board.recent(_key(request), int(limit))
     return web.json_response({"decisions": [decision_view(posted) for posted in found]})
+
+
+async def push(request: web.Request) -> web.Response:
+    """Store load that is pushed: one sample or up to 1,000; each is stored or refused by itself."""
+    host = urlsplit(f"//{request.host}").hostname or ""
+    request.app[ACCESS].check(request.headers.get("Authorization", ""), host, request.content_type)
+    engine, pushed = request.app[ENGINE], request.app[PUSHED]
+    key = _pushed_key(request)
+    said = bodies.samples_of(await _body(request))
+    step_s = 15.0 if key is None else engine.roster.entries[key].workload.step_s
+    whole = [(index, pushed.refusal(s, step_s) if isinstance(s, Sample) else str(s)) for index, s in enumerate(said)]
+    refused = [{"index": index, "error": why} for index, why in whole if why is not None]
+    good = [s for s, (_, why) in zip(said, whole, strict=True) if isinstance(s, Sample) and why is None]
+    if not good:
+        raise RequestError("; ".join(f"observations.{r['index']}: {r['error']}" for r in refused)[:1000])
+    durable = pushed.push(request.match_info["namespace"], _name(request), good)
+    if key is not None and min(s.t_s for s in good) <= engine.seen_s(key):
+        await engine.recall(key)
+    return web.json_response({"stored": len(good), "refused": refused, "durable": durable})
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info["name"].partition("~")[0]
+
+
+def _pushed_key(request: web.Request) -> Key | None:
+    """The workload, None where it was pushed to before and nobody has asked for it since the start."""
+    try:
+        key = _key(request)
+    except UnknownWorkload:
+        if request.app[PUSHED].knows(request.match_info["namespace"], _name(request)):
+            return None
+        raise
+    if not is_pushed(request.app[ENGINE].roster.entries[key].workload):
+        raise RequestError(f"{key}: its load is read from its serverAddress and cannot be pushed")
+    return key
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -191,4 +226,36 @@ async def readyz(request: web.Request) -> web.Response:
     return web.json_response(body, status=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-READY_WITHIN_S = 120.0
+async def openapi(request: web.Request) -> web.Response:
+    """This document."""
+    return web.json_response(request.app[OPENAPI])
+
+
+WORKLOAD = "/v1/workloads/{namespace}/{name}"
+NAMED = {"service": "Name of the workload, required.", "namespace": "Needed where the name alone means several."}
+ROUTES = (
+    Route("GET", "/predict", predict, answers.PredictionAnswer, query=NAMED),
+    Route("POST", "/predict", predict_if, answers.PredictionAnswer, (bodies.PredictBody,)),
+    Route("POST", "/predict/batch", predict_batch, answers.BatchAnswer, (bodies.BatchBody,)),
+    Route("GET", "/v1/workloads", workloads, answers.WorkloadsAnswer),
+    Route("GET", WORKLOAD, one_workload, answers.OneWorkloadAnswer),
+    Route("GET", WORKLOAD + "/forecast", forecast, answers.ForecastAnswer),
+    Route(
+        "GET", WORKLOAD + "/decisions", decisions, answers.DecisionsAnswer, query={"limit": "1 to 240, 40 by default."}
+    ),
+    Route(
+        "POST",
+        WORKLOAD + "/observations",
+        push,
+        answers.PushAnswer,
+        (bodies.SamplesBody, bodies.SampleBody),
+        stores=True,
+    ),
+    Route("GET", "/metrics", metrics, None, for_all=True),
+    Route("GET", "/healthz", healthz, answers.HealthAnswer, for_all=True),
+    Route("GET", "/readyz", readyz, answers.ReadinessAnswer, for_all=True, also={503: answers.ReadinessAnswer}),
+    Route("GET", "/openapi.json", openapi, None),
+)
+"""All routes; /openapi.json is made of them."""
+OPEN_TO_ALL = {route.path for route in ROUTES if route.for_all}
+"""What every certificate of the authority may read: probes and scrapes have names of their own."""

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Running, Signal, Workload
+from scaler.core.domain import Running, Samples, Signal, Workload
 from scaler.core.trigger import parse_workload
-from scaler.engine import Engine, NoCluster
-from scaler.errors import SourceError
+from scaler.engine import Engine
+from scaler.errors import SourceError, TriggerError
 from scaler.roster import Key
 from scaler.settings import Settings
+from scaler.sources import NoCluster
 from tests.fakes import WEDNESDAY_S
 
 METADATA = {"threshold": "50", "capacity": "70", "leadTime": "60s"}
@@ -35,13 +36,19 @@ class FakeSource:
     def __init__(self, load: Callable[[FloatArray], FloatArray]) -> None:
         self.load = load
         self.broken: set[str] = set()
+        self.refused: set[str] = set()
         self.reads: list[tuple[str, Signal, int]] = []
 
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> FloatArray:
+    def admit(self, workload: Workload) -> None:
+        if workload.name in self.refused:
+            raise TriggerError(f"{workload.name} is refused")
+
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         self.reads.append((workload.name, signal, n))
         if workload.name in self.broken:
             raise SourceError(f"{workload.name} is broken")
-        return self.load(end_s - spacing_s * np.arange(n - 1, -1, -1.0))
+        values = self.load(end_s - spacing_s * np.arange(n - 1, -1, -1.0))
+        return Samples(values, values)
 
 
 class FakeCluster:

@@ -1,12 +1,14 @@
 """The loop: who is tracked, what a tick does, and what one workload's trouble leaves alone."""
 
 import asyncio
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from scaler.core.domain import Mode, Running, Signal
-from scaler.errors import NotDecidedYet, StaleLoad, TooManyWorkloads, TriggerError
+from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
+from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
 from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
@@ -191,3 +193,149 @@ async def test_a_workload_gets_the_same_decisions_alone_and_among_others() -> No
             return answers
 
     assert await decided(["probe"]) == await decided([*(f"w{n}" for n in range(130)), "probe"])
+
+
+async def test_changed_metadata_change_the_decision_and_keep_the_history() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        reads = len(source.reads)
+        assert engine.asked("shop", "web", METADATA | {"maxReplicas": "3"}) == key
+        await tick(engine, clock)
+        posted = engine.board.answer(key)
+    assert posted.decisions.predicted_replicas[posted.row] == 3
+    assert len(source.reads) == reads + 1
+
+
+async def test_declarations_are_replaced_as_a_whole() -> None:
+    engine, _, _ = some_engine()
+    async with loop_of(engine):
+        a, b = (engine.declare(declared(name)) for name in ("a", "b"))
+        await engine.first(b)
+        engine.redeclare([declared("b", threshold="40"), declared("c")])
+        assert {str(key) for key in engine.roster.entries} == {"shop/b", "shop/c"}
+        assert a not in engine.roster.entries
+        fleet, row = engine.row_of(b)
+        assert fleet.columns.threshold[row] == 40.0
+
+
+@pytest.mark.parametrize("shadow", ["true", "false"])
+@pytest.mark.parametrize("span_s", [3 * 3600.0, 8 * 86_400.0])
+async def test_a_start_in_a_gap_serves_nothing_until_it_knows_a_load(shadow: str, span_s: float) -> None:
+    engine, source, clock = some_engine(first_answer_s=0.05)
+    start_s, whole = clock(), source.load
+    source.load = lambda t_s: np.where((t_s > start_s - 30.0) | (t_s < start_s - span_s), np.nan, whole(t_s) * 8.0)
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA | {"shadow": shadow})
+        for _ in range(6):
+            with pytest.raises(NotDecidedYet):
+                await engine.first(key)
+            await tick(engine, clock)
+        source.load = lambda t_s: whole(t_s) * 8.0
+        await tick(engine, clock)
+        posted = await engine.first(key)
+        needed = whole(np.array([clock()]))[0] * 8.0 / 70.0
+        assert posted.decisions.predicted_replicas[posted.row] >= needed
+        source.load = lambda t_s: np.full(len(t_s), np.nan)
+        await tick(engine, clock, 8)
+        held = await engine.first(key)
+    assert held.mode is Mode.HOLDING
+    assert held.decisions.predicted_replicas[held.row] >= needed
+
+
+async def test_metadata_changed_and_changed_back_mean_what_they_say() -> None:
+    engine, _, _ = some_engine()
+    thresholds = []
+    for threshold in ("10", "20", "10"):
+        key = engine.asked("shop", "web", METADATA | {"threshold": threshold})
+        fleet, row = engine.row_of(key)
+        thresholds.append(float(fleet.columns.threshold[row]))
+    assert thresholds == [10.0, 20.0, 10.0]
+
+
+async def test_a_source_with_a_defect_touches_its_own_workload_alone() -> None:
+    engine, source, clock = some_engine(first_answer_s=0.2)
+    read = source.read
+
+    async def defective(workload: Workload, *asked: Any) -> Any:
+        if workload.name == "bad":
+            raise RuntimeError("a defect")
+        return await read(workload, *asked)
+
+    source.read = defective  # type: ignore[method-assign]
+    async with loop_of(engine):
+        good, bad = engine.declare(declared("good")), engine.declare(declared("bad"))
+        await engine.first(good)
+        await tick(engine, clock, 2)
+        assert engine.board.answer(good).t_s == clock()
+        with pytest.raises(NotDecidedYet, match="a defect"):
+            await engine.first(bad)
+
+
+async def test_a_clock_that_is_set_back_starts_again_from_the_history() -> None:
+    engine, _, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        clock.now_s -= 3600.0
+        assert engine.late_s() > 3000.0
+        await tick(engine, clock)
+        await asyncio.sleep(0.2)
+        await tick(engine, clock)
+        assert engine.board.answer(key).t_s == clock()
+    assert engine.late_s() <= 0.0
+
+
+async def test_a_declaration_with_another_query_takes_the_others_place_at_once() -> None:
+    engine, _, _ = some_engine()
+    engine.declare(declared("a", step="15s"))
+    engine.redeclare([declared("a", step="30s")])
+    assert [str(key) for key in engine.roster.entries] == ["shop/a"]
+    assert engine.roster.find("a").fingerprint == declared("a", step="30s").fingerprint
+
+
+async def test_too_many_declarations_change_nothing() -> None:
+    engine, _, _ = some_engine(max_workloads=2)
+    engine.redeclare([declared("a"), declared("b")])
+    with pytest.raises(TooManyWorkloads, match="at most 2"):
+        engine.redeclare([declared("a"), declared("b"), declared("c")])
+    assert all(entry.declared for entry in engine.roster.entries.values())
+    engine.redeclare([declared("a"), declared("c")])
+
+
+async def test_a_fit_that_fails_is_tried_again_only_when_the_next_is_due() -> None:
+    engine, _, clock = some_engine()
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        await engine.first(key)
+        fleet, row = engine.row_of(key)
+        assert np.isfinite(fleet.due_cutoff_s(row, clock()))
+        fleet.skip_fit(row)
+        assert not np.isfinite(fleet.due_cutoff_s(row, clock()))
+        assert np.isfinite(fleet.due_cutoff_s(row, clock() + 7 * 3600.0))
+
+
+async def test_a_query_tells_the_replicas_where_no_cluster_does_and_its_failure_costs_no_load() -> None:
+    engine, source, clock = some_engine()
+    read, replicas = source.read, {"now": 20.0}
+
+    async def with_replicas(workload: Workload, signal: Signal, *asked: Any) -> Any:
+        if signal is Signal.REPLICAS:
+            if math.isnan(replicas["now"]):
+                raise SourceError("no replicas")
+            return Samples(np.array([replicas["now"]]), np.array([replicas["now"]]))
+        return await read(workload, signal, *asked)
+
+    source.read = with_replicas  # type: ignore[method-assign]
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA | {"replicasQuery": "sum(replicas)"})
+        await engine.first(key)
+        await tick(engine, clock)
+        known = engine.board.answer(key)
+        replicas["now"] = math.nan
+        await tick(engine, clock)
+        unknown = engine.board.answer(key)
+    assert known.decisions.replicas[known.row] == 20
+    assert unknown.decisions.replicas[unknown.row] == UNKNOWN
+    assert not np.isnan(unknown.decisions.load[unknown.row])

@@ -1,5 +1,6 @@
 """The fitting process: what it returns, and how it ends."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -73,3 +74,17 @@ def _runs(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+async def test_closing_ends_a_fit_under_way() -> None:
+    worker = FitWorker(60.0)
+    pid = await worker.run(os.getpid)
+    fit = asyncio.ensure_future(worker.run(time.sleep, 60))
+    await asyncio.sleep(0.1)
+    worker.close()
+    with pytest.raises(FitFailed):
+        await asyncio.wait_for(fit, 10)
+    deadline = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    assert not _runs(pid)

@@ -40,7 +40,7 @@ def ticked(fleet: Fleet, rows: slice, load, **columns):
 
 def backfilled(fleet: Fleet, row: int, load, span_s: float = 2 * DAY_S) -> None:
     stamps_s = WEDNESDAY_S - 60.0 * np.arange(round(span_s / 60.0))[::-1]
-    fleet.backfill(row, stamps_s, load(stamps_s), 60.0)
+    fleet.backfill_at(row, stamps_s, load(stamps_s), 60.0)
 
 
 LESSONS: dict[tuple[bytes, int, bool, float], Learnt] = {}

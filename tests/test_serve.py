@@ -123,3 +123,22 @@ def test_an_address_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode != 0
     assert re.search(r"grpc_listen: .*must be address:port.*not 'nowhere'", done.stderr)
+
+
+def test_check_says_what_keda_and_the_hpa_would_do(service: Service) -> None:
+    service.until_forecasting()
+    command = [sys.executable, "-m", "scaler", "check", f"127.0.0.1:{service.grpc_port}", "--namespace", "shop"]
+    good = subprocess.run(
+        [*command, "--name", "frontend", "--replicas", "1", "--max", "60"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert re.search(r"ok    HPA: 1 replicas now, the value asks for \d+", good.stdout)
+    bad = subprocess.run(
+        [*command, "--name", "frontend", "-m", "capasity=5"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert bad.returncode == 1
+    assert "INVALID_ARGUMENT: unknown key 'capasity': did you mean 'capacity'?" in bad.stderr

@@ -61,6 +61,13 @@ async def test_a_poll_of_keda_gets_spec_value_and_activity_of_one_decision() -> 
         assert (await stub.IsActive(ref())).result
 
 
+async def test_a_workload_is_tracked_from_the_spec_on() -> None:
+    engine, _, _ = some_engine()
+    async with door_of(engine) as (_, channel):
+        await ExternalScalerStub(channel).GetMetricSpec(ref())
+    assert [str(key) for key in engine.roster.entries] == ["shop/web"]
+
+
 async def test_an_idle_workload_sends_zero_in_both_fields_and_is_inactive() -> None:
     engine, _, clock = some_engine(lambda t_s: 0.0 * t_s)
     async with door_of(engine) as (_, channel):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from scaler.access import Access
 from scaler.engine import Engine
+from scaler.push import PushedLoad
 from scaler.telemetry import registry_of
 from scaler.web import application
 from tests.service import METADATA, declared, loop_of, some_engine, tick
@@ -19,7 +21,9 @@ async def client_of(engine: Engine, *names: str) -> AsyncIterator[Any]:
     async with loop_of(engine):
         for name in names:
             await engine.first(engine.declare(declared(name)))
-        async with TestClient(TestServer(application(engine, registry_of(engine)))) as client:
+        access = Access(None, loopback=True)
+        app = application(engine, registry_of(engine), PushedLoad(None, engine.clock), access)
+        async with TestClient(TestServer(app)) as client:
             yield client
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.forecast import BoolArray, FloatArray, IntArray, at_score
+from forecasting.forecast import BoolArray, IntArray, at_score
 from scaler.core import dead_band, guardrails, hpa, policies, price, trust
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Observations, Workloads
 
@@ -29,8 +29,6 @@ class State:
     band: dead_band.BandState
     decided: IntArray
     """Last decision, UNKNOWN before the first."""
-    last_load: FloatArray
-    """Newest good sample, NaN before the first."""
     quiet: IntArray
     """Steps in a row without load and without a likely one."""
     active: BoolArray
@@ -45,7 +43,6 @@ def initial_state(n: int, step_s: float) -> State:
         guard=guardrails.initial_state(n, step_s),
         band=dead_band.initial_state(n),
         decided=np.full(n, UNKNOWN, np.int64),
-        last_load=np.full(n, np.nan),
         quiet=np.zeros(n, np.int64),
         active=np.ones(n, np.bool_),
     )
@@ -54,7 +51,11 @@ def initial_state(n: int, step_s: float) -> State:
 def decide(
     seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State, rules: trust.TrustRules
 ) -> tuple[Decisions, State]:
-    """Decide for B workloads."""
+    """Decide for B workloads.
+
+    A row of which neither a load nor a replica count was ever known is `unheard`: its numbers mean nothing, must not be
+    served, and leave no trace; the returned state says so by `decided` being UNKNOWN.
+    """
     current = _current(seen, fleet, state)
     started = np.where(state.alone > 0, state.alone, current)
     both, rule_state = policies.reactive(
@@ -76,10 +77,11 @@ def decide(
 
     mode, earned = trust.assess(seen, available, forecasts.validated, rules)
     served = policies.serve(mode, earned, reactive, predictive, state.decided)
-    proposal = np.where(fleet.shadow, reactive, served)
+    proposal = np.where(fleet.shadow, policies.serve_shadow(mode, reactive, state.decided), served)
     active, quiet = _activation(seen, forecasts, fleet, state)
     tick = guardrails.Tick(seen.load, seen.fresh, reactive, active)
     final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, fleet)
+    unheard = (state.decided == UNKNOWN) & ~seen.fresh & (seen.replicas == UNKNOWN)
     value, band_state = dead_band.encode(final, seen.replicas, active, worth, fleet, state.band)
 
     decisions = Decisions(
@@ -100,19 +102,19 @@ def decide(
         earned=earned,
         price=worth,
         level=level,
-        capacity=fleet.capacity,
-        version=forecasts.version,
+        # Copies: these columns are views of arrays that move on, and a record must not.
+        capacity=fleet.capacity.copy(),
+        version=forecasts.version.copy(),
         peak=forecasts.peak,
         path=forecasts.path,
     )
     return decisions, State(
         rule=rule_state,
-        alone=alone,
+        alone=np.where(unheard, 0, alone),
         price=price_state,
-        guard=guard_state,
+        guard=guardrails.unless(unheard, guard_state, state.guard),
         band=band_state,
-        decided=final,
-        last_load=np.where(seen.fresh, seen.load, state.last_load),
+        decided=np.where(unheard, UNKNOWN, final),
         quiet=quiet,
         active=active,
     )

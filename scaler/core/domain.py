@@ -46,6 +46,18 @@ class Signal(Enum):
     LOAD = "load"
     ARRIVALS = "arrivals"
     """Messages per second that arrive in a queue."""
+    REPLICAS = "replicas"
+    """Replicas that run, where no cluster tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A signal of one workload over n intervals, oldest first."""
+
+    mean: FloatArray
+    """Mean over each interval, NaN where missing, (n,)."""
+    maximum: FloatArray
+    """Largest sample inside each interval, (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +86,13 @@ class Workload:
     server_address: str | None = None
     query: str | None = None
     arrival_query: str | None = None
+    replicas_query: str | None = None
+    timeout_s: float | None = None
+    """Longest that a query may take, where it is shorter than the server's."""
     activation_threshold: float = 0.0
     slo: float | None = None
     shadow: bool = False
     lead_s: float = DEFAULT_LEAD_S
-    lead_stated: bool = False
     min_replicas: int | None = None
     max_replicas: int | None = None
     step_s: float = 15.0

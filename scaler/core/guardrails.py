@@ -126,6 +126,14 @@ def guard(proposal: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -
     return n, after, replace(state, decided=pushed(state.decided, n))
 
 
+def unless(unheard: BoolArray, now: GuardState, before: GuardState) -> GuardState:
+    """The memory of now, but of before where a row's numbers meant nothing. (B,)"""
+    if not unheard.any():
+        return now
+    row = unheard[:, None]
+    return GuardState(np.where(row, before.proposals, now.proposals), np.where(row, before.decided, now.decided))
+
+
 def held_by(proposal: int, after: IntArray) -> list[str]:
     """Names of the guardrails that moved the number of one row, in order."""
     before = [proposal, *after[:-1].tolist()]

@@ -127,7 +127,17 @@ def _stabilized(
         found = np.where(first & (rules.up.window_s > 0), replicas, MANY)
         ceiling = np.minimum(np.minimum(_extreme(ring, age_s, rules.up.window_s, np.minimum, MANY), found), wanted)
     between = np.minimum(np.maximum(replicas, ceiling), floor)
-    return np.asarray(np.where(rules.with_behavior, between, floor))
+    return between if rules.with_behavior.all() else np.asarray(np.where(rules.with_behavior, between, floor))
+
+
+def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufunc, neutral: int) -> IntArray:
+    """Largest or smallest recommendation inside the window; one exactly a window old has left it."""
+    reach = _reach(age_s, window_s)
+    near = ring[..., :reach]
+    inside = near != NONE
+    if window_s.size > 1:
+        inside = inside & (age_s[:reach] < window_s[..., None])
+    return np.asarray(of.reduce(np.where(inside, near, neutral), axis=-1, initial=neutral))
 
 
 def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufunc, neutral: int) -> IntArray:
@@ -156,18 +166,21 @@ def _rate_limited(
         np.minimum(wanted, np.maximum(up_limit, replicas)),
         np.maximum(wanted, np.minimum(down_limit, replicas)),
     )
-    older = np.minimum(wanted, np.maximum(2 * replicas, 4))
-    return np.where(rules.with_behavior, limited, older)
+    if rules.with_behavior.all():
+        return np.asarray(limited)
+    return np.where(rules.with_behavior, limited, np.minimum(wanted, np.maximum(2 * replicas, 4)))
 
 
 def _changed(state: HpaState, age_s: FloatArray, period_s: FloatArray) -> IntArray | int:
     reach = _reach(age_s, period_s)
     if not reach:
         return 0
-    inside = age_s[:reach] < period_s[..., None]
-    return np.asarray(np.where(inside, state.changes[..., :reach], 0).sum(axis=-1))
+    changes = state.changes[..., :reach]
+    if period_s.size > 1:
+        changes = np.where(age_s[:reach] < period_s[..., None], changes, 0)
+    return np.asarray(changes.sum(axis=-1))
 
 
 def _reach(age_s: FloatArray, longest_s: FloatArray) -> int:
     """Columns of a ring that lie inside any row's window: the rest need not be looked at."""
-    return int(np.count_nonzero(age_s < longest_s.max()))
+    return int(age_s.searchsorted(longest_s.max()))

@@ -49,6 +49,8 @@ def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> Flo
 
     The backlog expected when a replica started now is ready must be worked off within the latency target.
     """
+    if not fleet.queue.any():
+        return np.zeros(len(fleet.queue))
     ready = np.where(seen.ready > 0, seen.ready, 0)
     depth = np.where(np.isnan(seen.load), 0.0, seen.load)
     backlog = np.maximum(depth + (peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
@@ -78,6 +80,12 @@ def predictive_need(said: Forecasts | Quantiles, level: FloatArray, clearing: Fl
     upper = np.where(np.isnan(said.peak[:, 0]), np.nan, upper)
     need = replicas_for(upper + clearing, fleet.capacity)
     return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
+
+
+def serve_shadow(mode: IntArray, reactive: IntArray, last: IntArray) -> IntArray:
+    """What a workload in shadow serves: the reactive answer, held like any other while the load is stale. (B,)"""
+    stale = (mode == Mode.HOLDING) | (mode == Mode.FAILED)
+    return np.where(stale, np.maximum(reactive, last), reactive)
 
 
 def serve(mode: IntArray, earned: FloatArray, reactive: IntArray, predictive: IntArray, last: IntArray) -> IntArray:

@@ -123,9 +123,8 @@ def step(
     this tick's; they reach the actuators h steps later. Rows that are not `learning` (no forecast, or no sample) are
     frozen: no wind-up.
     """
-    width = state.proposals.shape[1]
-    h = np.minimum(fleet.h, width)
-    outside = np.arange(width) >= h[:, None]
+    h = np.minimum(fleet.h, state.proposals.shape[1])
+    outside = np.arange(int(h.max())) >= h[:, None]
     counts = learning & (load > 0)
     y = np.where(counts, load, 0.0)
     short = np.where(y > fleet.capacity * _serving(state.proposals, outside), y, 0.0)
@@ -174,7 +173,8 @@ def _want(current: IntArray, needs: tuple[IntArray, IntArray], load: FloatArray,
 
 
 def _serving(ring: IntArray, outside: BoolArray) -> FloatArray:
-    return np.asarray(np.where(outside, MANY, ring).min(axis=1), dtype=np.float64)
+    near = ring[:, : outside.shape[1]]
+    return np.asarray(np.where(outside, MANY, near).min(axis=1), dtype=np.float64)
 
 
 def _after(ring: IntArray, newest: IntArray, learning: BoolArray) -> IntArray:

@@ -87,6 +87,14 @@ def _duration(key: str, text: str) -> float:
     return value
 
 
+def _timeout(key: str, text: str) -> float:
+    # KEDA's prometheus trigger takes a plain number for milliseconds (`timeout: 1000`).
+    value = _duration(key, f"{text}ms" if text.isdigit() else text)
+    if not 0 < value <= 300:
+        raise TriggerError(f"{key} must be more than 0 and at most 5m, such as 3s or 3000 (milliseconds), not {text!r}")
+    return value
+
+
 def _step(key: str, text: str) -> float:
     value = _duration(key, text)
     whole = value >= 1 and value == int(value) and value <= 3600
@@ -124,6 +132,8 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
     "serverAddress": ("server_address", _text),
     "query": ("query", _text),
     "arrivalQuery": ("arrival_query", _text),
+    "replicasQuery": ("replicas_query", _text),
+    "timeout": ("timeout_s", _timeout),
     "activationThreshold": ("activation_threshold", _not_negative),
     "slo": ("slo", _share),
     "shadow": ("shadow", _flag),
@@ -140,7 +150,6 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
 """Key → field of `Workload` and how its value is read."""
 
 INACTIVE_KEYS: Mapping[str, Parser] = {
-    "replicasQuery": _text,
     "cpuQuery": _text,
     "memoryQuery": _text,
     "latencyQuery": _text,
@@ -148,14 +157,12 @@ INACTIVE_KEYS: Mapping[str, Parser] = {
     "maxReplicaHoursPerDay": _positive,
     "timezone": _text,
     "calendar": _text,
-    "ignoreNullValues": _ignore_null_values,
-    "timeout": _text,
     "metricName": _text,
 }
 """Keys that are understood, but that nothing reads yet."""
 
-INACTIVE_UNTIL_BUILT = ("serverAddress", "query", "arrivalQuery")
-"""Keys of KEYS whose feature is not built yet: load is pushed or replayed so far."""
+CHECKED_KEYS: Mapping[str, Parser] = {"ignoreNullValues": _ignore_null_values}
+"""Keys that may only say what Foresail does anyway."""
 
 KEDA_KEYS = frozenset(
     {"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile", "caCert", "tlsClientCert", "tlsClientKey"}
@@ -206,11 +213,11 @@ def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: st
         if key in KEYS:
             field, parser = KEYS[key]
             values[field] = parser(key, raw.strip())
-        elif key in INACTIVE_KEYS:
-            INACTIVE_KEYS[key](key, raw.strip())
+        elif key in INACTIVE_KEYS or key in CHECKED_KEYS:
+            {**INACTIVE_KEYS, **CHECKED_KEYS}[key](key, raw.strip())
         else:
             raise TriggerError(_unknown(key))
-        if key in INACTIVE_KEYS or key in INACTIVE_UNTIL_BUILT or (key == "capacity" and raw.strip() == "auto"):
+        if key in INACTIVE_KEYS or (key == "capacity" and raw.strip() == "auto"):
             inactive.append(key)
     if namespace and values["namespace"] != namespace:
         raise TriggerError(
@@ -227,7 +234,6 @@ def _complete(values: dict[str, object], inactive: tuple[str, ...]) -> Workload:
     workload = Workload(
         fingerprint=_fingerprint(values),
         inactive=inactive,
-        lead_stated="lead_s" in values,
         **values,  # type: ignore[arg-type]
     )
     low, high = workload.min_replicas, workload.max_replicas
@@ -252,7 +258,7 @@ def _fingerprint(values: Mapping[str, object]) -> str:
 
 
 def _unknown(key: str) -> str:
-    known = sorted({*KEYS, *INACTIVE_KEYS})
+    known = sorted({*KEYS, *INACTIVE_KEYS, *CHECKED_KEYS})
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or [k for k in known if k.lower() == key.lower()]
     if close:
         return f"unknown key {key!r}: did you mean {close[0]!r}?"

@@ -6,7 +6,7 @@ WORTH_PCT = 2.0
 """Saving below which two frontiers count as equal: what noise and metric window alone move a value by."""
 SEASONAL = 0.3
 """Day-to-day correlation from which a load is called seasonal: the traces with clear daily cycles have 0.5–0.98."""
-CALM = 0.99
+CALM = 0.98
 """Share of the load whose jumps the headroom must cover for "already covers"."""
 
 
@@ -44,7 +44,7 @@ class Case:
     headroom: float
     """Capacity over target of the reactive rule's best setting."""
     covered: float
-    """Share of the load whose growth within the lead time that headroom covers, 0–1."""
+    """Share of the largest values within the next lead time that the value now, times that headroom, covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,11 @@ def judge(case: Case) -> Verdict:
 
 
 def _saving(standing: Standing, reactive: Standing) -> float | None:
-    if standing.cost is None or reactive.cost is None:
-        return None
-    return round(100.0 * (1.0 - standing.cost / reactive.cost), 2)
+    """Like is compared with like: both costs read at the target, else both of the cheapest setting that keeps it."""
+    for own, other in ((standing.at_target, reactive.at_target), (standing.within, reactive.within)):
+        if own is not None and other is not None:
+            return round(100.0 * (1.0 - own / other), 2)
+    return None
 
 
 def _interval(case: Case) -> tuple[float, float] | None:
@@ -86,7 +88,7 @@ def _interval(case: Case) -> tuple[float, float] | None:
 
 def _pays(case: Case, saving: float | None, interval: tuple[float, float] | None) -> bool | None:
     if saving is None:
-        if case.ours.cost is None and case.reactive.cost is None:
+        if (case.ours.cost is None) is (case.reactive.cost is None):
             return None
         return case.ours.cost is not None
     if saving < WORTH_PCT:
@@ -98,9 +100,7 @@ def _sentence(case: Case, saving: float | None, interval: tuple[float, float] | 
     slo = f"{100.0 - case.target_pct:g} % of the load met"
     if saving is None:
         return _one_sided(case, slo)
-    between = (
-        f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f} %)" if interval else " (too short for an interval)"
-    )
+    between = f" (95 % interval {interval[0]:.0f} to {interval[1]:.0f} %)" if interval else " (no interval)"
     pays = _pays(case, saving, interval)
     if pays:
         return f"Prediction pays here: {saving:.0f} % fewer replica-hours at the same SLO, {slo}{between}."

@@ -24,7 +24,10 @@ from scaler.core.simulator.service import Messages, Requests
 STEP_S = 15.0
 
 
-def seen(value: FloatArray, monitoring: Monitoring = Monitoring()) -> Load:
+PLAINLY = Monitoring()
+
+
+def seen(value: FloatArray, monitoring: Monitoring = PLAINLY) -> Load:
     t_s = STEP_S * np.arange(1, len(value) + 1)
     return seen_through(monitoring, value, t_s, STEP_S, np.random.default_rng(3))
 

@@ -1,4 +1,4 @@
-"""Rules and measured cases of the HPA and of KEDA, computed by hand; [M] was seen on Kubernetes 1.36.2 with KEDA 2.20.1.
+"""Rules and measured cases of the HPA and of KEDA, by hand; [M] was seen on Kubernetes 1.36.2 with KEDA 2.20.1.
 
 Every case runs through a whole simulated cluster whose controller says what is written here.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scaler.core.hpa import DEFAULT_DOWN, DEFAULT_UP, HpaRules, policy
-from scaler.core.simulator.cluster import Answer, Cluster, Seen, Setup, World
+from scaler.core.simulator.cluster import Answer, Cluster, Setup, World
 from scaler.core.simulator.keda import KedaRules
 from scaler.core.simulator.load import Load
 from scaler.core.simulator.pods import FixedStartUp

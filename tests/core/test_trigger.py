@@ -24,7 +24,6 @@ def test_a_threshold_is_enough():
     assert workload.capacity is None
     assert workload.kind is Kind.RATE
     assert (workload.step_s, workload.metric_lag_s, workload.lead_s) == (15.0, 0.0, 120.0)
-    assert not workload.lead_stated
     assert not workload.shadow
     assert workload.inactive == ()
 
@@ -40,6 +39,8 @@ def test_a_threshold_is_enough():
         ("serverAddress", "http://prometheus:9090", "server_address", "http://prometheus:9090"),
         ("query", "sum(rate(x[1m]))", "query", "sum(rate(x[1m]))"),
         ("arrivalQuery", "sum(rate(y[1m]))", "arrival_query", "sum(rate(y[1m]))"),
+        ("timeout", "3s", "timeout_s", 3.0),
+        ("timeout", "1500", "timeout_s", 1.5),
         ("activationThreshold", "0.5", "activation_threshold", 0.5),
         ("activationThreshold", "0", "activation_threshold", 0.0),
         ("slo", "0.99", "slo", 0.99),
@@ -99,6 +100,8 @@ def test_a_key_given_both_ways_is_refused():
         ("latencyTarget", ["slow"], "a duration of at most 6h"),
         ("tolerance", ["-0.1", "1", "10%", "nan"], "a share between 0 and 0.9, such as 0.1"),
         ("maxReplicaHoursPerDay", ["0", "-1", "x"], "a positive number"),
+        ("timeout", ["0", "10m", "0s"], "more than 0 and at most 5m"),
+        ("timeout", ["-1", "soon"], "a duration of at most 6h"),
         ("ignoreNullValues", ["maybe"], '"true" or "false"'),
     ],
 )
@@ -158,12 +161,11 @@ def test_credentials_in_metadata_are_refused_without_repeating_them(key):
 
 def test_missing_data_are_never_taken_for_zero_load():
     assert "never takes missing data for zero load" in complaint(ignoreNullValues="true")
-    assert parsed(ignoreNullValues="false").inactive == ("ignoreNullValues",)
+    assert parsed(ignoreNullValues="false") == parsed()
 
 
 def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
     later = {
-        "replicasQuery": "q",
         "cpuQuery": "q",
         "memoryQuery": "q",
         "latencyQuery": "q",
@@ -171,10 +173,7 @@ def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
         "maxReplicaHoursPerDay": "100",
         "timezone": "Europe/Berlin",
         "calendar": "sales",
-        "timeout": "3s",
         "capacity": "auto",
-        "query": "up",
-        "serverAddress": "http://p",
     }
     assert parsed(**later).inactive == tuple(sorted(later))
 
@@ -204,7 +203,7 @@ def test_bounds_that_contradict_are_refused(low, high):
 
 
 def test_a_stated_lead_time_is_told_from_the_default():
-    assert parsed(leadTime="120s").lead_stated
+    assert parsed(leadTime="120s").lead_s == 120.0
     assert parsed(leadTime="120s").lead_s == parsed().lead_s
 
 

@@ -106,8 +106,11 @@ class Run:
     """status.replicas during the step."""
     ready: Record
     billed: Record
+    """Pods that cost money; the same array where nothing drains."""
     late: NDArray[np.bool_] | None
     """Whether the latency target was missed; None where latency is not modelled."""
+    queue: bool = False
+    """Whether missing that target is the shortage: for a queue it is the age of its oldest message that counts."""
 
 
 def scatter(n_steps: int, rng: np.random.Generator) -> FloatArray:
@@ -127,18 +130,19 @@ class Cluster:
         self._keda_state = keda.initial_state(n, float(world.load.t_s[0]))
         self.served = service.idle(n)
         self._all = np.ones(n)
+        self._arriving = np.nan_to_num(world.load.value)  # a gap brings nothing
         self._unmodelled = np.full((n, 4), np.nan)
         self._missing = np.full(n, np.nan)
 
     def serve(self, step: int) -> Seen:
         """Let time pass and serve the step's load."""
-        world, load = self.world, self.world.load
+        world = self.world
         self.pods.begin_step()
         if world.served_by is not None:
             able = self.pods.serving * self._setup.capacity
             if world.drift is not None:
                 able = able * world.drift[step]
-            arriving = np.nan_to_num(load.value[step]) * self._all  # a gap brings nothing
+            arriving = self._arriving[step] * self._all
             self.served = world.served_by.serve(arriving, self.pods.ready, able, self.served, world.step_s)
         return self._seen(step)
 
@@ -177,16 +181,19 @@ class Cluster:
 def run(world: World, setup: Setup, controller: Controller, progress: Callable[[int], None] | None = None) -> Run:
     """Run all steps; `progress` is told every PROGRESS_STEPS how many have been done since."""
     n_steps, n = len(world.load.t_s), len(setup.capacity)
-    replicas, ready, billed = np.empty((3, n_steps, n), np.int32)
+    replicas, ready = np.empty((2, n_steps, n), np.int32)
+    billed = np.empty((n_steps, n), np.int32) if world.drain_steps else replicas
     late = np.empty((n_steps, n), np.bool_) if world.served_by is not None else None
     target_s = service.latency_target_s() if world.latency_target_s is None else world.latency_target_s
     cluster = Cluster(world, setup)
     for step in range(n_steps):
         seen = cluster.serve(step)
-        replicas[step], ready[step], billed[step] = cluster.pods.replicas, cluster.pods.ready, cluster.pods.billed
+        replicas[step], ready[step] = cluster.pods.replicas, cluster.pods.ready
+        if world.drain_steps:
+            billed[step] = cluster.pods.billed
         if late is not None:
             late[step] = cluster.served.latency_s > target_s
         cluster.scale(step, controller.answer(seen))
         if progress is not None and step % PROGRESS_STEPS == PROGRESS_STEPS - 1:
             progress(PROGRESS_STEPS)
-    return Run(replicas, ready, billed, late)
+    return Run(replicas, ready, billed, late, world.queue)

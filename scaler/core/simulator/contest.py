@@ -1,7 +1,7 @@
 """The contest: every controller over every setting of its knob, on the same load.
 
-Four heats that know nothing of each other, so that they may run in processes of their own: triggers on the test part,
-the HPA on the training part, everything that needs forecasts, and what faster pods would change.
+Four heats that know nothing of each other, so that they may run in processes of their own: what needs no model, the HPA
+on the training part, everything that needs forecasts, and what faster pods would change.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ from scaler.core.simulator.controllers import (
 )
 from scaler.core.simulator.foresight import Past, foresee, learnt_price
 from scaler.core.simulator.load import peak_ahead, same_time_before
-from scaler.core.simulator.scene import Part, Scene, cut
-from scaler.core.simulator.score import Tally, figures, tally
+from scaler.core.simulator.scene import Part, Question, Scene, cut
+from scaler.core.simulator.score import Tally, figures, shortage, tally
 
 Progress = Callable[[int], None]
 THRESHOLDS: FloatArray = np.geomspace(0.2, 1.0, 61)
@@ -39,8 +39,8 @@ WINDOWS_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds that are tried; 300 s is the default."""
 FIXED = (0.5, 0.6, 0.7, 0.8)
 """Targets that people set without calibrating."""
-TRIGGERS: FloatArray = np.geomspace(0.2, 1.3, 41)
-"""Targets of forecasts as triggers; above 1 they count on the forecast being too high."""
+TRIGGERS: FloatArray = np.concatenate([np.geomspace(0.2, 0.7, 14, endpoint=False), np.linspace(0.7, 1.05, 36)])
+"""Targets of forecasts as triggers, a point apart where their frontiers are steep."""
 TRIGGER_WINDOW_S = 60.0
 PRICES: FloatArray = np.geomspace(1.0, 3e4, 28)
 """Prices of a short replica: levels from 0.5 to 0.99997."""
@@ -87,6 +87,8 @@ class Outcome:
     """Ready replicas of the setting shown, (T,)."""
     billed: Record
     """What it paid for, (T,)."""
+    short: BoolArray
+    """Where it was short, (T,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,14 @@ class Heat:
 def steps_of(scene: Scene) -> int:
     """Steps that all heats report to `progress`."""
     test, training = (part.last - part.first for part in (scene.test, scene.training))
-    return 4 * test + training
+    return 4 * test + (training if "calibration" in heats_of(scene.question) else 0)
 
 
 def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
-    """The HPA over all thresholds and windows, and the naive forecasts, on the test part."""
-    part = scene.test
+    """What needs no model, on the test part: the HPA over all settings, naive forecasts, and the clairvoyant."""
+    part, asks = scene.test, scene.question.asks
     seasonal = _seasonal_maximum(scene)[part.first : part.last]
-    entries = [
-        *_hpa_entries(scene),
+    others = [
         *(
             Entry(f"hpa_{round(100 * share)}", TARGET, np.array([share]), Reactive(), _rules(scene, [share], 300.0))
             for share in FIXED
@@ -132,6 +133,8 @@ def triggers(scene: Scene, progress: Progress | None = None) -> Heat:
         Entry("last_value", TARGET, TRIGGERS, LastValue(), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
         Entry("seasonal_naive_max", TARGET, TRIGGERS, AtLeast(seasonal), _rules(scene, TRIGGERS, TRIGGER_WINDOW_S)),
     ]
+    knows = _clairvoyant(scene, peak_ahead(cut(scene.load, part).value, int(scene.fleet.h[0])))
+    entries = [*_hpa_entries(scene), *(one for one in others if asks(one.name)), knows]
     return Heat(_compete(scene, part, entries, progress, latency=True))
 
 
@@ -148,17 +151,9 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
     foreseen = foresee(past, load.t_s, scene.fleet, workload.fingerprint, progress)
     ours, served = _ours(scene, past, foreseen)
     peak = peak_ahead(load.value, int(scene.fleet.h[0]))
-    entries = [
-        *ours,
-        Entry(
-            "max_reactive_forecast",
-            TARGET,
-            TRIGGERS,
-            AtLeast(foreseen.peak[:, 0]),
-            _rules(scene, TRIGGERS, TRIGGER_WINDOW_S),
-        ),
-        _clairvoyant(scene, peak),
-    ]
+    median = AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity)
+    other = Entry("max_reactive_forecast", TARGET, TRIGGERS, median, _rules(scene, TRIGGERS, TRIGGER_WINDOW_S))
+    entries = [*ours, other] if scene.question.asks(other.name) else ours
     outcomes = _compete(scene, part, entries, progress, latency=True)
     return Heat(outcomes, _prophecy(scene, foreseen, peak, served))
 
@@ -180,8 +175,16 @@ HEATS: dict[str, Callable[[Scene, Progress | None], Heat]] = {
     "sooner": sooner,
 }
 """By name, the longest first."""
+CALIBRATED = "hpa_calibrated"
+WINDOW = "hpa_window_"
+"""What the names of the HPA's sweeps begin with, one per window."""
 OURS, LIMIT = "foresail", "clairvoyant"
 TARGET = "target as a share of capacity"
+
+
+def heats_of(question: Question) -> tuple[str, ...]:
+    """Names of the heats that answer a question: nothing is calibrated for nobody."""
+    return tuple(name for name in HEATS if name != "calibration" or question.asks(CALIBRATED))
 
 
 def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ours]:
@@ -209,7 +212,7 @@ def _clairvoyant(scene: Scene, peak: FloatArray) -> Entry:
 
 def _hpa_entries(scene: Scene, shares: FloatArray = THRESHOLDS) -> list[Entry]:
     return [
-        Entry(f"hpa_window_{window_s:g}", TARGET, shares, Reactive(), _rules(scene, shares, window_s))
+        Entry(f"{WINDOW}{window_s:g}", TARGET, shares, Reactive(), _rules(scene, shares, window_s))
         for window_s in WINDOWS_S
     ]
 
@@ -226,10 +229,7 @@ def _rules(scene: Scene, shares: Sequence[float] | FloatArray, window_s: float) 
 
 def _per_replica(scene: Scene) -> float:
     """What a share of 1 means: the capacity; for a queue the messages one replica clears within the latency target."""
-    if not scene.fleet.queue[0]:
-        return scene.capacity
-    target_s = float(scene.fleet.latency_target_s[0])
-    return scene.capacity * (float(scene.fleet.lead_s[0]) if np.isnan(target_s) else target_s)
+    return scene.capacity * (scene.age_target_s if scene.fleet.queue[0] else 1.0)
 
 
 def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
@@ -240,7 +240,7 @@ def _shipped(scene: Scene, n: int) -> hpa.HpaRules:
 def _seasonal_maximum(scene: Scene) -> FloatArray:
     window = round(MIMIR_S / scene.step_s)
     week, day = (same_time_before(scene.load.metric, round(s / scene.step_s), window) for s in SEASONS_S)
-    return np.where(np.isnan(week), day, week)
+    return np.where(np.isnan(week), day, week) * _per_replica(scene) / scene.capacity
 
 
 def _compete(
@@ -254,6 +254,7 @@ def _compete(
     world = scene.world(part, latency=latency)
     record = run(world, setup, together, progress)
     sums = tally(record, world.load.value, setup.capacity, scene.scored(part), scene.block, scene.step_s)
+    short = shortage(record, world.load.value, setup.capacity, np.arange(len(world.load.value)))
     outcomes, start = [], 0
     for entry in entries:
         rows = slice(start, start + len(entry.knobs))
@@ -268,6 +269,7 @@ def _compete(
                 shown,
                 record.ready[:, start + shown].copy(),
                 record.billed[:, start + shown].copy(),
+                short[:, start + shown].copy(),
             )
         )
         start = rows.stop

@@ -104,21 +104,21 @@ class Clairvoyant:
     """
 
     def __init__(self, peak: FloatArray, utilisation: FloatArray, fleet: Workloads) -> None:
-        self._wanted = np.maximum(np.ceil(peak[:, None] / (fleet.capacity * utilisation) - 1e-9), 1.0)
+        need = np.maximum(np.ceil(peak[:, None] / (fleet.capacity * utilisation) - 1e-9), 1.0)
+        # Where nothing is known to come, what was wanted last stays wanted.
+        known = np.maximum.accumulate(np.where(np.isnan(peak), 0, np.arange(len(peak))))
+        self._wanted = np.nan_to_num(need[known], nan=1.0).astype(np.int64)
         self._fleet = fleet
+        # It keeps no surplus that the band forced: it knows when that is needed again.
         self._band = dead_band.initial_state(len(utilisation))
         # An overshoot costs little against a peak that is certain to come.
         self._price = np.full(len(utilisation), 100.0)
         self._active = np.ones(len(utilisation), np.bool_)
-        self._last: IntArray | None = None
 
     def answer(self, seen: Seen) -> Answer:
         """Report what will be needed."""
-        wanted = self._wanted[seen.step]
-        last = seen.replicas if self._last is None else self._last
-        self._last = np.where(np.isnan(wanted), last, np.nan_to_num(wanted)).astype(np.int64)
-        value, self._band = dead_band.encode(
-            self._last, seen.replicas, self._active, self._price, self._fleet, self._band
+        value, _ = dead_band.encode(
+            self._wanted[seen.step], seen.replicas, self._active, self._price, self._fleet, self._band
         )
         return Answer(value, self._active)
 

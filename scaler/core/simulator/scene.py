@@ -45,6 +45,12 @@ class Question:
     """CPU utilisation of a second trigger beside every controller, None without one."""
     limit_pct: float = 1.0
     """Short share that a setting must keep to be shown by itself."""
+    controllers: tuple[str, ...] = ()
+    """Names of those that are asked for, empty for all; what the verdict rests on competes in any case."""
+
+    def asks(self, name: str) -> bool:
+        """Whether a controller is asked for."""
+        return not self.controllers or name in self.controllers
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,12 @@ class Scene:
         """Load of one replica."""
         return float(self.fleet.capacity[0])
 
+    @property
+    def age_target_s(self) -> float:
+        """Wanted age of the oldest message of a queue; as the policy does, the lead time where none is stated."""
+        stated_s = self.question.workload.latency_target_s
+        return float(self.fleet.lead_s[0]) if stated_s is None else stated_s
+
     def world(self, part: Part, *, latency: bool) -> World:
         """What happens in a part."""
         asked, n = self.question, part.last - part.first
@@ -110,7 +122,7 @@ class Scene:
             warm_steps=round(asked.warm_up_s / self.step_s),
             drain_steps=round(asked.drain_s / self.step_s),
             queue=queue,
-            latency_target_s=asked.workload.latency_target_s,
+            latency_target_s=self.age_target_s if queue else asked.workload.latency_target_s,
         )
 
     def _start_up(self, n_steps: int, rng: np.random.Generator) -> StartUp:
@@ -123,7 +135,8 @@ class Scene:
         """Clusters that start with what the HPA's target asks of the load then, (B,) by `rules`."""
         known = self.load.metric[part.first : part.last]
         first = float(known[~np.isnan(known)][0]) if not np.isnan(known).all() else 0.0
-        per_replica = np.where(rules.target == 1.0, self.capacity, rules.target)
+        by_load = (rules.target != 1.0) & ~self.fleet.queue[0]
+        per_replica = np.where(by_load, rules.target, self.capacity)
         initial = np.maximum(np.ceil(first / per_replica), rules.minimum).astype(np.int64)
         n = len(rules.target)
         return Setup(np.full(n, self.capacity), np.minimum(initial, rules.maximum), rules)

@@ -22,6 +22,8 @@ WIDEST = 2.0
 """Frontier points whose short shares lie further apart than this factor are not joined."""
 LEAST_BLOCKS = 10
 """Blocks without which no interval is stated."""
+UNDEFINED = 0.2
+"""Share of draws without a ratio beyond which no interval is stated: it would be that of the kinder draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def tally(run: Run, load: FloatArray, capacity: FloatArray, scored: BoolArray, b
         chosen = np.flatnonzero(known[start : start + block]) + start
         y = load[chosen, None]
         enough = capacity * run.ready[chosen]
-        short = y > enough + SLACK
+        short = shortage(run, load, capacity, chosen)
         late = np.full(len(capacity), np.nan) if run.late is None else (y * run.late[chosen]).sum(axis=0)
         blocks.append(
             np.stack(
@@ -78,6 +80,13 @@ def tally(run: Run, load: FloatArray, capacity: FloatArray, scored: BoolArray, b
             )
         )
     return Tally(*np.stack(blocks, axis=1))
+
+
+def shortage(run: Run, load: FloatArray, capacity: FloatArray, steps: IntArray) -> BoolArray:
+    """Whether the load of `steps` met too few ready replicas, or for a queue too old a backlog, (len(steps), B)."""
+    if run.queue and run.late is not None:
+        return np.asarray(run.late[steps])
+    return np.asarray(load[steps, None] > capacity * run.ready[steps] + SLACK)
 
 
 def _moves(replicas: "np.ndarray[tuple[int, ...], np.dtype[np.int32]]", window: int) -> tuple[BoolArray, BoolArray]:
@@ -158,29 +167,77 @@ class Interval:
     high: float
 
 
+def short_at(short_pct: FloatArray, cost_ratio: FloatArray, cost: float) -> float | None:
+    """Smallest short share that a frontier, its points (K,) neighbours in order, reaches for at most `cost`.
+
+    Between neighbours at most WIDEST apart it is read as `cost_at` reads it; elsewhere the settings themselves count.
+    None for a single setting, which nobody turned, and where every setting is dearer.
+    """
+    s, c = short_pct, cost_ratio
+    within = [float(one) for one in s[c <= cost]]
+    low, high = np.minimum(s[:-1], s[1:]), np.maximum(s[:-1], s[1:])
+    crossed = ((c[:-1] <= cost) != (c[1:] <= cost)) & (low > 0) & (high <= WIDEST * low)
+    for at in np.flatnonzero(crossed):
+        share = (cost - c[at]) / (c[at + 1] - c[at])
+        within.append(float(np.exp((1.0 - share) * np.log(s[at]) + share * np.log(s[at + 1]))))
+    return min(within) if len(s) > 1 and within else None
+
+
 def paired_interval(
     sums: tuple[Tally, Tally], target_pct: float, n_samples: int, rng: np.random.Generator
 ) -> Interval | None:
     """95 % interval of the ratio of costs at `target_pct`, second frontier over first; blocks are drawn in pairs.
 
-    None with fewer than LEAST_BLOCKS blocks, or where the ratio is undefined in more than a fifth of the draws.
+    None with fewer than LEAST_BLOCKS blocks, or where the ratio is UNDEFINED in too many draws.
     """
     n_blocks = len(sums[0].load)
     if n_blocks < LEAST_BLOCKS:
         return None
-    weights = np.array(
-        [np.bincount(rng.integers(n_blocks, size=n_blocks), minlength=n_blocks) for _ in range(n_samples)]
-    )
-    first, second = (_resampled(part, weights) for part in sums)
-    ratios = []
-    for sample in range(n_samples):
-        a, b = (_enveloped_cost(part[0][sample], part[1][sample], target_pct) for part in (first, second))
-        if a is not None and b is not None:
-            ratios.append(b / a)
-    if len(ratios) < 0.8 * n_samples:
+    weights = draws(n_blocks, n_samples, rng)
+    first, second = (resampled_costs(part, weights, target_pct) for part in sums)
+    return _interval(second / first)
+
+
+def mean_interval(
+    ratios: Sequence[FloatArray], n_blocks: int, n_samples: int, rng: np.random.Generator
+) -> Interval | None:
+    """95 % interval of a geometric mean across traces: traces are drawn, and blocks within each trace drawn.
+
+    `ratios` holds for each trace the ratios of its cases under resampled blocks, (cases, R), NaN where undefined;
+    `n_blocks` counts the blocks of all traces. None as `paired_interval`.
+    """
+    if n_blocks < LEAST_BLOCKS or sum(np.isnan(one).sum() for one in ratios) > UNDEFINED * sum(
+        one.size for one in ratios
+    ):
         return None
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    means = np.full(n_samples, np.nan)
+    for sample in range(n_samples):
+        drawn = [ratios[at] for at in rng.integers(len(ratios), size=len(ratios))]
+        logs = np.log(np.concatenate([one[:, rng.integers(one.shape[1])] for one in drawn]))
+        known = logs[~np.isnan(logs)]
+        if len(known):
+            means[sample] = np.exp(known.mean())
+    return _interval(means)
+
+
+def _interval(ratios: FloatArray) -> Interval | None:
+    known = ratios[~np.isnan(ratios)]
+    if len(known) < (1.0 - UNDEFINED) * len(ratios):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def draws(n_blocks: int, n_samples: int, rng: np.random.Generator) -> IntArray:
+    """How often each block is drawn in each sample of a bootstrap, (n_samples, n_blocks)."""
+    return np.array([np.bincount(rng.integers(n_blocks, size=n_blocks), minlength=n_blocks) for _ in range(n_samples)])
+
+
+def resampled_costs(sums: Tally, weights: IntArray, target_pct: float) -> FloatArray:
+    """Cost at `target_pct` along the frontier of each sample, (n_samples,); NaN where it has none there."""
+    short, cost = _resampled(sums, weights)
+    found = [_enveloped_cost(one, paid, target_pct) for one, paid in zip(short, cost, strict=True)]
+    return np.array([np.nan if one is None else one for one in found])
 
 
 def _resampled(sums: Tally, weights: IntArray) -> tuple[FloatArray, FloatArray]:

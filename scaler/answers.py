@@ -1,0 +1,183 @@
+"""What HTTP answers look like, for /openapi.json: `views` builds them, and a test holds both together."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Quantiles = dict[str, float | None]
+
+
+class Answer(BaseModel):
+    """What is answered; null where nobody can tell."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, title="Answer")
+
+
+class ErrorAnswer(Answer):
+    """Why a request was refused."""
+
+    error: str
+
+
+class PeakAndPath(Answer):
+    """Quantiles by level; null without a forecast."""
+
+    peak: Quantiles
+    """Largest load in the window."""
+    path: Quantiles
+    """Load at its end."""
+
+
+class PredictionAnswer(Answer):
+    """The posted decision, or the one that would be posted."""
+
+    service: str
+    namespace: str
+    predicted_replicas: int = Field(ge=0)
+    value: float = Field(ge=0)
+    """What the HPA is sent: it differs from the replicas where the HPA's tolerance would swallow them."""
+    mode: str
+    confidence: float | None = Field(ge=0, le=1)
+    """Probability that the replicas suffice through the window."""
+    model_version: str
+    forecast: PeakAndPath
+
+
+class RefusedItem(Answer):
+    """Why one item of a batch was refused."""
+
+    error: str
+    status: int
+    """What the same question alone would have been answered with."""
+
+
+class BatchAnswer(Answer):
+    """Answers in the order of the requests."""
+
+    predictions: list[PredictionAnswer | RefusedItem]
+
+
+class WorkloadAnswer(Answer):
+    """A tracked workload, briefly."""
+
+    namespace: str
+    name: str
+    kind: str
+    threshold: float
+    capacity: float | None
+    lead_s: float
+    inactive_keys: list[str]
+    """Trigger keys that were understood but whose feature is not built into this version."""
+    trouble: str | None
+    """Why its newest sample is missing, null where it is there."""
+    mode: str
+    load: float | None
+    replicas: int | None
+    predicted_replicas: int | None
+    predictive: int | None
+    reactive: int | None
+
+
+class WorkloadsAnswer(Answer):
+    """All tracked workloads."""
+
+    workloads: list[WorkloadAnswer]
+
+
+class DecisionAnswer(Answer):
+    """The whole record of one decision."""
+
+    t: float
+    predicted_replicas: int
+    value: float
+    active: bool
+    mode: str
+    earned: float
+    load: float | None
+    feedback: Quantiles
+    replicas: int | None
+    ready: int | None
+    reactive: int
+    reactive_alone: int
+    predictive: int | None
+    proposal: int
+    guardrails: dict[str, int]
+    """The number after each guardrail, in their order."""
+    held_by: list[str]
+    """Guardrails that moved the number."""
+    price: float | None
+    level: float | None
+    confidence: float | None
+    capacity: float | None
+    model_version: str
+    peak: Quantiles
+    path: Quantiles
+
+
+class OneWorkloadAnswer(WorkloadAnswer):
+    """A tracked workload and its latest decision."""
+
+    decision: DecisionAnswer | None
+
+
+class DecisionsAnswer(Answer):
+    """Newest first."""
+
+    decisions: list[DecisionAnswer]
+
+
+class LeadWindow(Answer):
+    """The window that a replica started now must bear."""
+
+    steps: int
+    seconds: float
+    peak: Quantiles
+
+
+class Moment(Answer):
+    """Load at one moment to come."""
+
+    t: float
+    quantiles: Quantiles
+
+
+class ForecastAnswer(Answer):
+    """The load of the coming hour."""
+
+    namespace: str
+    name: str
+    t: float
+    """Newest sample, Unix seconds."""
+    model_version: str
+    confidence: float | None
+    """Of the posted decision."""
+    lead_window: LeadWindow
+    path: list[Moment]
+
+
+class RefusedSample(Answer):
+    """Why one sample was refused."""
+
+    index: int
+    """Its place among those pushed, from 0."""
+    error: str
+
+
+class PushAnswer(Answer):
+    """What became of pushed samples."""
+
+    stored: int
+    refused: list[RefusedSample]
+    durable: bool
+    """Whether the samples outlive a restart; else they are in memory only, and the log says why."""
+
+
+class HealthAnswer(Answer):
+    """Whether the process answers."""
+
+    status: str
+
+
+class ReadinessAnswer(Answer):
+    """Whether the loop ticks."""
+
+    status: str
+    late_s: float

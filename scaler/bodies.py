@@ -1,0 +1,187 @@
+"""What HTTP bodies look like: /openapi.json is made of these models, and nothing else checks what is asked.
+
+Unknown keys, NaN, infinity and values of another type are refused by name, in gRPC's questions too.
+"""
+
+import json
+import math
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaler.core.domain import LARGEST_LOAD, UNKNOWN
+from scaler.errors import RequestError
+from scaler.predictions import Question
+from scaler.push import Sample
+from scaler.whatif import NOTHING, Imagined, second_of_day, weekday_of
+
+MOST_QUESTIONS = 1000
+"""Most items of one batch."""
+MOST_SAMPLES = 1000
+"""Most observations of one push."""
+
+
+Asked = TypeVar("Asked", bound="Body")
+
+
+class Body(BaseModel):
+    """What is asked."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Metrics(Body):
+    """What to imagine; all absent values stay as they are."""
+
+    current_rps: float | None = Field(default=None, ge=0, le=1e15)
+    """Load now, in the unit of the workload's query."""
+    current_latency_p95: float | None = Field(default=None, ge=0)
+    """Understood, and not used by this version."""
+    time_of_day: str | float | None = None
+    """"14:30", "14:30:00" or an hour such as 14.5, UTC."""
+    day_of_week: str | int | None = None
+    """A name, its first three letters, or 0 for Monday to 6 for Sunday."""
+
+
+class PredictBody(Body):
+    """One question; with neither metrics nor a window the posted decision answers."""
+
+    service: str = Field(min_length=1, max_length=253)
+    """Name of the workload, or name~fingerprint."""
+    namespace: str | None = Field(default=None, max_length=253)
+    """Needed where the name alone means several."""
+    metrics: Metrics = Metrics()
+    prediction_window_minutes: float | None = Field(default=None, gt=0, le=360)
+    """Window whose peak must be borne, instead of the workload's lead window."""
+
+
+class BatchBody(Body):
+    """Up to 1,000 questions; each is answered or refused by itself."""
+
+    requests: list[Any] = Field(
+        min_length=1,
+        max_length=MOST_QUESTIONS,
+        json_schema_extra={"items": {"$ref": "#/components/schemas/PredictBody"}},
+    )
+
+
+class SampleBody(Body):
+    """Load of one moment: the sample stamped t is the mean since the one before it."""
+
+    t: float = Field(ge=0, le=1e11)
+    """Unix seconds."""
+    load: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """Total over all replicas; null where it could not be measured, which is not zero."""
+    arrivals: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """For queues: messages per second that arrive."""
+    replicas: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Replicas that the HPA sees."""
+    ready: int | None = Field(default=None, ge=0, le=1_000_000)
+    """Replicas that serve."""
+    cpu: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """Share of the request that is used, 1 = all of it."""
+    memory: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """Share of the request that is used."""
+    latency: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """95th percentile in seconds."""
+    queue: float | None = Field(default=None, ge=0, le=LARGEST_LOAD)
+    """Messages that wait."""
+
+
+class SamplesBody(Body):
+    """Up to 1,000 samples; each is stored or refused by itself."""
+
+    observations: list[Any] = Field(
+        min_length=1, max_length=MOST_SAMPLES, json_schema_extra={"items": {"$ref": "#/components/schemas/SampleBody"}}
+    )
+
+
+def parsed(body: bytes) -> Any:
+    """JSON, or a RequestError that says where it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body must be JSON: {error}"[:200]) from error
+
+
+def question_of(value: Any) -> Question:
+    """Understand one question.
+
+    Raises:
+        RequestError: names the key, and what would be right.
+    """
+    body = understood(PredictBody, value)
+    metrics, minutes = body.metrics, body.prediction_window_minutes
+    imagined = Imagined(
+        load=_known(metrics.current_rps),
+        second_of_day=second_of_day(metrics.time_of_day),
+        weekday=weekday_of(metrics.day_of_week),
+        window_s=math.nan if minutes is None else minutes * 60.0,
+    )
+    return Question(body.service, body.namespace, NOTHING if _nothing(imagined) else imagined)
+
+
+def _nothing(imagined: Imagined) -> bool:
+    return all(map(math.isnan, (imagined.load, imagined.second_of_day, imagined.weekday, imagined.window_s)))
+
+
+def batch_of(value: Any) -> list[Question | RequestError]:
+    """Understand a batch, each item by itself.
+
+    Raises:
+        RequestError: the batch as a whole is none.
+    """
+    return [question_or_error(item) for item in understood(BatchBody, value).requests]
+
+
+def question_or_error(value: Any) -> Question | RequestError:
+    """Understand one item of a batch; an error instead of raising it."""
+    try:
+        return question_of(value)
+    except RequestError as error:
+        return error
+
+
+def samples_of(value: Any) -> list[Sample | RequestError]:
+    """Understand pushed samples: a list under `observations`, or a single one; each by itself.
+
+    Raises:
+        RequestError: there is neither.
+    """
+    single = isinstance(value, dict) and "observations" not in value
+    items = [value] if single else understood(SamplesBody, value).observations
+    return [_sample_or_error(item) for item in items]
+
+
+def _sample_or_error(value: Any) -> Sample | RequestError:
+    try:
+        body = understood(SampleBody, value)
+    except RequestError as error:
+        return error
+    return Sample(
+        body.t,
+        _known(body.load),
+        _known(body.arrivals),
+        UNKNOWN if body.replicas is None else body.replicas,
+        UNKNOWN if body.ready is None else body.ready,
+        (_known(body.cpu), _known(body.memory), _known(body.latency), _known(body.queue)),
+    )
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def understood(model: type[Asked], value: Any) -> Asked:
+    """`value` as `model`.
+
+    Raises:
+        RequestError: names every key that does not fit.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, p['loc'])) or 'body'}: {p['msg']}" for p in error.errors(include_url=False))
+        raise RequestError("; ".join(problems)[:1000]) from error

@@ -1,0 +1,120 @@
+"""The running service: sources, engine and both doors wired together, from start to drain."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from scaler.access import Access, Token, is_loopback
+from scaler.config import File, watch
+from scaler.demo import DemoCluster, demo_source, demo_workloads
+from scaler.engine import Engine
+from scaler.errors import ForesailError, SettingsError
+from scaler.prometheus import PrometheusSource
+from scaler.push import PushedLoad
+from scaler.servicer import GrpcDoor
+from scaler.settings import Settings
+from scaler.sources import NoCluster, Replicas, Sources
+from scaler.telemetry import registry_of, set_up_logging
+from scaler.tls import TlsFiles
+from scaler.web import application
+
+log = structlog.get_logger("foresail")
+
+
+async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
+    """Open both doors, run the loop until SIGINT or SIGTERM, then drain.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used.
+    """
+    set_up_logging(settings.log_level, settings.log_format)
+    pushed = PushedLoad(settings.var / "pushed")
+    queried = PrometheusSource(() if file is None else file.servers)
+    engine = _engine(settings, pushed, queried, demo=demo)
+    if file is not None:
+        apply(file, engine, queried)
+    runner, http, door = _doors(settings, engine, pushed)
+    pushed.load()
+    await runner.setup()
+    running = [asyncio.create_task(engine.run()), asyncio.create_task(pushed.run())]
+    if settings.config is not None:
+        running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
+    try:
+        await http().start()
+        await door.open(settings.grpc_listen)
+        scheme = "http" if settings.tls_cert is None else "https"
+        log.info("serving", grpc=settings.grpc_listen, http=f"{scheme}://{settings.http_listen}")
+        await _until_stopped(running)
+        log.info("draining", seconds=settings.drain_s)
+    finally:
+        await door.close(settings.drain_s)
+        await runner.cleanup()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await queried.close()
+
+
+def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
+    """Put a file's servers and workloads in force, or none of them.
+
+    Raises:
+        SettingsError: a workload that the file's own servers do not admit, or too many of them.
+    """
+    workloads, before = file.declared(), queried.servers
+    queried.replace_servers(file.servers)
+    try:
+        for workload in workloads:
+            queried.admit(workload)
+        engine.redeclare(workloads)
+    except ForesailError as error:
+        queried.replace_servers(before)
+        raise SettingsError(str(error)) from error
+
+
+async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
+    """Wait for a signal; a task that ends by itself ends the service with its error."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopped = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        task.result()
+
+
+def _engine(settings: Settings, pushed: PushedLoad, queried: PrometheusSource, *, demo: bool) -> Engine:
+    """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
+    workloads = demo_workloads() if demo else []
+    cluster = DemoCluster(workloads) if demo else NoCluster()
+    sources = Sources(pushed, demo_source() if demo else None, queried)
+    engine = Engine(settings, sources, Replicas(cluster, pushed))
+    if isinstance(cluster, DemoCluster):
+        cluster.board = engine.board
+    for workload in workloads:
+        engine.declare(workload)
+    return engine
+
+
+def _doors(
+    settings: Settings, engine: Engine, pushed: PushedLoad
+) -> tuple[web.AppRunner, Callable[[], web.TCPSite], GrpcDoor]:
+    """Both doors, closed: HTTP's runner and what it listens with once it is set up, and gRPC's."""
+    host, _, port = settings.http_listen.rpartition(":")
+    token = None if settings.http_token_file is None else Token(settings.http_token_file)
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    names = frozenset(settings.tls_client_names)
+    routes = application(engine, registry_of(engine), pushed, Access(token, loopback=is_loopback(host)), names)
+    runner = web.AppRunner(routes, access_log=None, shutdown_timeout=settings.drain_s)
+    context = None if tls is None else tls.http_context()
+    return (
+        runner,
+        lambda: web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context),
+        GrpcDoor(engine, tls, names),
+    )

@@ -1,0 +1,59 @@
+"""Where a workload's load comes from: its Prometheus, what is replayed, else what is pushed."""
+
+from scaler.core.domain import Running, Samples, Signal, Workload
+from scaler.engine import Cluster, LoadSource
+from scaler.errors import SourceError
+from scaler.push import PushedLoad
+from scaler.replay import Replay
+from scaler.roster import Key
+
+
+class Sources:
+    """A load source that asks the one that knows."""
+
+    def __init__(self, pushed: PushedLoad, replayed: Replay | None = None, queried: LoadSource | None = None) -> None:
+        self._pushed, self._replayed, self._queried = pushed, replayed, queried
+
+    def admit(self, workload: Workload) -> None:
+        """As `LoadSource.admit`."""
+        if self._queried is not None and not (self._replayed is not None and self._replayed.has(workload)):
+            self._queried.admit(workload)
+
+    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+        """As `LoadSource.read`."""
+        return await self._of(workload).read(workload, signal, end_s, n, spacing_s)
+
+    def _of(self, workload: Workload) -> LoadSource:
+        if self._replayed is not None and self._replayed.has(workload):
+            return self._replayed
+        if not is_pushed(workload):
+            if self._queried is None:
+                raise SourceError(f"{workload.namespace}/{workload.name}: this service reads no serverAddress")
+            return self._queried
+        return self._pushed
+
+
+def is_pushed(workload: Workload) -> bool:
+    """Whether nothing is queried for it."""
+    return workload.server_address is None
+
+
+class Replicas:
+    """What runs, by the cluster; where it cannot tell, by what was pushed."""
+
+    def __init__(self, cluster: Cluster, pushed: PushedLoad) -> None:
+        self._cluster, self._pushed = cluster, pushed
+
+    def running(self, key: Key, t_s: float) -> Running | None:
+        """As `Cluster.running`."""
+        running = self._cluster.running(key, t_s)
+        return self._pushed.running(key, t_s) if running is None else running
+
+
+class NoCluster:
+    """Nobody can tell what runs."""
+
+    def running(self, key: Key, t_s: float) -> Running | None:
+        """Nothing is known."""
+        del key, t_s
+        return None
