@@ -76,15 +76,21 @@ class Kept:
 
     made_s: FloatArray
     """(S,), on strides."""
-    said: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """Load at that time (S,) and quantiles of the peak (S, Q)."""
+    level: NDArray[np.float32]
+    """Load at that time, (S,)."""
+    peak: NDArray[np.float32]
+    """Quantiles of the peak, (S, Q)."""
+
+    def then(self, later: "Kept") -> "Kept":
+        """Both, one after the other."""
+        return Kept(*(np.concatenate([getattr(self, name), getattr(later, name)]) for name in Kept.__slots__))
 
 
 def kept_at(moment_s: FloatArray, peak: FloatArray, level: FloatArray, bucket_s: float) -> Kept:
     """Those of one workload's forecasts, made at `moment_s` (T,), that fall on a stride and say something."""
     spacing_s = stride_s(bucket_s)
     chosen = (np.abs(moment_s - np.rint(moment_s / spacing_s) * spacing_s) < 1e-6) & ~np.isnan(peak[:, 0] + level)
-    return Kept(moment_s[chosen], (level[chosen].astype(np.float32), peak[chosen].astype(np.float32)))
+    return Kept(moment_s[chosen], level[chosen].astype(np.float32), peak[chosen].astype(np.float32))
 
 
 def filled(kept: Kept, bucket_s: float) -> Record:
@@ -93,21 +99,19 @@ def filled(kept: Kept, bucket_s: float) -> Record:
     width = slots(bucket_s)
     number = np.rint(kept.made_s / stride_s(bucket_s)).astype(np.int64)[-width:]
     record.number[0, number % width] = number
-    record.level[0, number % width] = kept.said[0][-width:]
-    record.peak[0, number % width] = kept.said[1][-width:]
+    record.level[0, number % width] = kept.level[-width:]
+    record.peak[0, number % width] = kept.peak[-width:]
     return record
 
 
-def track_of(record: Record, history: History, now_s: float, h: int, *, averaged: bool) -> Track:
-    """Join the kept forecasts of the one workload with what came of them by `now_s`."""
-    spacing_s = stride_s(history.bucket_s)
+def kept_in(record: Record, now_s: float, bucket_s: float) -> Kept:
+    """What the record of one workload holds at `now_s`."""
+    spacing_s = stride_s(bucket_s)
     newest = int(now_s // spacing_s)
     numbers = np.arange(newest - len(record.number[0]) + 1, newest + 1)
     slot = numbers % len(record.number[0])
     there = record.number[0, slot] == numbers
-    made_s: FloatArray = numbers[there] * spacing_s
-    slot = slot[there]
-    return joined(history, made_s, (record.level[0, slot], record.peak[0, slot]), h, averaged=averaged).until(now_s)
+    return Kept(numbers[there] * spacing_s, record.level[0, slot[there]], record.peak[0, slot[there]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +131,15 @@ class Joined:
         return Track(now_s - self.made_s[used], self.level[used], self.peak[used], self.actual[used])
 
 
-def joined(
-    history: History,
-    made_s: FloatArray,
-    said: tuple[NDArray[np.float32], NDArray[np.float32]],
-    h: int,
-    *,
-    averaged: bool,
-) -> Joined:
-    """Set what the history knows beside each forecast made at `made_s`, with its level and peak as in `Kept.said`."""
-    n = len(made_s)
-    rows = Rows(np.zeros(n, np.int64), made_s, np.full(n, h), made_s)
+def joined(history: History, kept: Kept, h: int, *, averaged: bool) -> Joined:
+    """Set what the history of one workload knows beside each forecast that was kept of it."""
+    n = len(kept.made_s)
+    rows = Rows(np.zeros(n, np.int64), kept.made_s, np.full(n, h), kept.made_s)
     actual, _ = dithered_targets(history, rows, averaged=averaged)
-    level, peak = (part.astype(np.float64) for part in said)
+    level, peak = kept.level.astype(np.float64), kept.peak.astype(np.float64)
     window_s = float(lead_buckets(history, np.array([h]))[0]) * history.bucket_s
-    known_s = np.where(np.isnan(actual + level + peak[:, 0]), np.inf, made_s + window_s)
-    return Joined(made_s, known_s, level, peak, actual)
+    known_s = np.where(np.isnan(actual + level + peak[:, 0]), np.inf, kept.made_s + window_s)
+    return Joined(kept.made_s, known_s, level, peak, actual)
 
 
 def enough(track: Track, bucket_s: float) -> bool:

@@ -193,15 +193,8 @@ class Fleet:
             self.models.cutoff_s[row] = int(cutoff_s)
         was = take(self._state.price, at)
         put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
-        if not self._remembers(row):
-            put(self._record, at, take(learnt.record, slice(part, part + 1)))
-            put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
-
-    def _remembers(self, row: int) -> bool:
-        """Whether enough of the row's own forecasts are kept to go on from them instead of a replay's."""
-        newest = self.ring.end_s // conformal.stride_s(self.ring.bucket_s)
-        number = self._record.number[row]
-        return bool((number > newest - len(number)).mean() >= conformal.LEAST)
+        put(self._record, at, take(learnt.record, slice(part, part + 1)))
+        put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
 
     def missed(self, row: int, t_s: float) -> float:
         """Steps from the row's newest good sample to `t_s`, at least 1; inf where it never had one."""
@@ -260,8 +253,9 @@ class Fleet:
         for row in np.flatnonzero((due_s > state.looked_s) & (models.speaker != catalog.NOBODY)).tolist():
             at, own = slice(row, row + 1), slice(rows.start + row, rows.start + row + 1)
             history, h = self.ring.history(own), int(columns.h[row])
-            track = conformal.track_of(take(self._record, own), history, t_s, h, averaged=bool(columns.queue[row]))
-            epsilon, bucket_s = float(models.epsilon[row]), self.ring.bucket_s
+            bucket_s, epsilon = self.ring.bucket_s, float(models.epsilon[row])
+            kept = conformal.kept_in(take(self._record, own), t_s, bucket_s)
+            track = conformal.joined(history, kept, h, averaged=bool(columns.queue[row])).until(t_s)
             put(state, at, ensemble.looked(take(state, at), track, epsilon, float(due_s[row]), bucket_s))
 
     def _keep(self, rows: slice, said: Quantiles, t_s: float, stale: BoolArray) -> None:

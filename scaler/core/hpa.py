@@ -140,14 +140,6 @@ def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufu
     return np.asarray(of.reduce(np.where(inside, near, neutral), axis=-1, initial=neutral))
 
 
-def _extreme(ring: IntArray, age_s: FloatArray, window_s: FloatArray, of: np.ufunc, neutral: int) -> IntArray:
-    """Largest or smallest recommendation inside the window; one exactly a window old has left it."""
-    reach = _reach(age_s, window_s)
-    near = ring[..., :reach]
-    inside = (near != NONE) & (age_s[:reach] < window_s[..., None])
-    return np.asarray(of.reduce(np.where(inside, near, neutral), axis=-1, initial=neutral))
-
-
 def _rate_limited(
     wanted: IntArray, replicas: IntArray, rules: HpaRules, state: HpaState, age_s: FloatArray
 ) -> IntArray:

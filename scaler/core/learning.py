@@ -161,7 +161,7 @@ def _served(
 ) -> tuple[FloatArray, Record, EnsembleState]:
     """One workload's forecasts as they would have been served, (n, Q), what is kept of them, and the last look."""
     kept = conformal.kept_at(moment_s, said.peak, said.level, history.bucket_s)
-    past = conformal.joined(history, kept.made_s, kept.said, int(fleet.h[0]), averaged=bool(fleet.queue[0]))
+    past = conformal.joined(history, kept, int(fleet.h[0]), averaged=bool(fleet.queue[0]))
     context = (epsilon, float(fleet.phase_s[0]), history.bucket_s)
     states, last = ensemble.replayed(ensemble.initial_state(1), past, moment_s, context)
     served = ensemble.applied(states, said, np.full(len(moment_s), epsilon)).peak

@@ -12,12 +12,10 @@ import numpy as np
 
 from forecasting import catalog, conformal, ensemble
 from forecasting.catalog import Models
-from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
-from scaler.core import price
 from scaler.core.domain import Workloads
-from scaler.core.learning import due_cutoff_s, learn
+from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
 
@@ -100,68 +98,40 @@ def foresee(
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
 ) -> Foreseen:
-    """Forecast from each of `t_s` (T',), stamps of samples of `past`; `fleet` is the one workload.
-
-    As served: shifted and chosen by what was forecast in the two days before, which are forecast too.
-    """
-    asked = len(t_s)
-    t_s = np.concatenate([_run_in(past, float(t_s[0])), t_s])
+    """Forecast from each of `t_s` (T',), stamps of samples of `past`, as served; `fleet` is the one workload."""
     index = np.rint((t_s - past.start_s) / past.step_s).astype(np.int64) - 1
     stale_s = _staleness(past)[index]
     oldest_s = np.maximum(past.start_s + _first_known(past) * past.step_s, t_s - KEPT_S)
     history_s = np.maximum(t_s - oldest_s, 0.0)
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
-    level, ceiling, epsilon = np.full((3, len(t_s)), np.nan)
+    ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
+    adopted = {}
     for steps, cutoff_s in _segments(t_s, history_s, fingerprint, past.bucket_s):
-        models = _fitted(past, cutoff_s, fleet)
-        version[steps] = int(cutoff_s) if np.isfinite(cutoff_s) else 0
-        validated[steps], epsilon[steps] = models.validated[0], models.epsilon[0]
-        for start in range(steps.start, steps.stop, ROWS):
-            part = slice(start, min(start + ROWS, steps.stop))
-            said = _predicted(past, models, t_s[part], stale_s[part], int(fleet.h[0]))
-            peak[part], path[part], level[part], ceiling[part] = said.peak, said.path, said.level, said.ceiling
-    if progress is not None:
-        progress(asked)
-    said = Quantiles(peak, path, level, ceiling)
-    served = _served(past, said, (t_s, stale_s, epsilon), fleet)
-    last = slice(len(t_s) - asked, None)
-    return Foreseen(
-        served.peak[last], path[last], ceiling[last], version[last], validated[last], stale_s[last], history_s[last]
-    )
+        if np.isfinite(cutoff_s):
+            at_s = past.start_s + (float(t_s[steps.start]) - past.start_s) // past.bucket_s * past.bucket_s
+            learnt = learn(past.until(at_s), fleet, np.array([cutoff_s]))
+            said = _served(past, learnt, t_s[steps], stale_s[steps], fleet)
+            peak[steps], path[steps], ceiling[steps] = said.peak, said.path, said.ceiling
+            version[steps], validated[steps] = int(cutoff_s), learnt.models.validated[0]
+            adopted[steps.start] = learnt.price
+        if progress is not None:
+            progress(steps.stop - steps.start)
+    return Foreseen(peak, path, ceiling, version, validated, stale_s, history_s, adopted)
 
 
-def _run_in(past: Past, first_s: float) -> FloatArray:
-    """Stamps of the two days before, at the spacing at which forecasts are kept."""
-    spacing_s = conformal.stride_s(past.bucket_s)
-    begin_s = max(past.start_s + past.step_s, first_s - conformal.SPAN_S)
-    return np.arange(np.ceil(begin_s / spacing_s) * spacing_s, first_s, spacing_s)
-
-
-def _served(
-    past: Past, said: Quantiles, context: tuple[FloatArray, FloatArray, FloatArray], fleet: Workloads
-) -> Quantiles:
-    """The forecasts as the service would have served them; `context` is (stamps, staleness, epsilon), (T,) each."""
-    t_s, stale_s, epsilon = context
+def _served(past: Past, learnt: Learnt, t_s: FloatArray, stale_s: FloatArray, fleet: Workloads) -> Quantiles:
+    """Forecasts from each of `t_s` with what was learnt, shifted by what came of those before."""
+    h, averaged, end_s = int(fleet.h[0]), bool(fleet.queue[0]), past.start_s + past.mean.shape[1] * past.bucket_s
+    said = _predicted(past, learnt.models, t_s, stale_s, h)
     fresh = np.where((stale_s > 0)[:, None], np.nan, said.peak)
     kept = conformal.kept_at(t_s, fresh, said.level, past.bucket_s)
-    end_s = past.start_s + past.mean.shape[1] * past.bucket_s
-    history, averaged = past.until(end_s, whole=True), bool(fleet.queue[0])
-    joined = conformal.joined(history, kept.made_s, kept.said, int(fleet.h[0]), averaged=averaged)
-    last = float(epsilon[-1])
-    looks = (last, float(fleet.phase_s[0]), past.bucket_s)
-    states, _ = ensemble.replayed(ensemble.initial_state(1), joined, t_s, looks)
-    return ensemble.applied(states, said, np.full(len(t_s), last))
-
-
-def learnt_price(past: Past, now_s: float, fleet: Workloads, fingerprint: str) -> price.PriceState:
-    """Price that the service would have learnt by `now_s`, (1,); the initial one where there is nothing to learn."""
-    at_s = past.start_s + (now_s - past.start_s) // past.bucket_s * past.bucket_s
-    cutoff_s = due_cutoff_s(at_s, at_s - past.start_s, fingerprint, past.bucket_s)
-    fresh = price.initial_state(1, past.step_s)
-    if not np.isfinite(cutoff_s):
-        return fresh
-    return price.adopted(fresh, learn(past.until(at_s), fleet, np.array([cutoff_s])).price)
+    earlier = conformal.kept_in(learnt.record, float(t_s[0]) - past.step_s, past.bucket_s)
+    joined = conformal.joined(past.until(end_s, whole=True), earlier.then(kept), h, averaged=averaged)
+    epsilon = learnt.models.epsilon
+    looks = (float(epsilon[0]), float(fleet.phase_s[0]), past.bucket_s)
+    states, _ = ensemble.replayed(learnt.ensemble, joined, t_s, looks)
+    return ensemble.applied(states, said, np.broadcast_to(epsilon, len(t_s)))
 
 
 def _staleness(past: Past) -> FloatArray:
@@ -188,25 +158,17 @@ def _segments(
         yield slice(first, last), float(serving[first])
 
 
-def _fitted(past: Past, cutoff_s: float, fleet: Workloads) -> Models:
-    if not np.isfinite(cutoff_s):
-        return catalog.unfitted(1)
-    try:
-        return catalog.fit(past.until(cutoff_s), int(fleet.h[0]), averaged=bool(fleet.queue[0]))
-    except NotEnoughHistory:
-        return catalog.unfitted(1)
-
-
 def _predicted(past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int) -> Quantiles:
     """Forecasts from the newest good samples, as much further as those are old; NaN once the service has failed."""
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
     level, ceiling = np.full((2, len(t_s)), np.nan)
     asked = np.flatnonzero(stale_s < TrustRules().failed_s)
-    if len(asked):
-        stale_steps: IntArray = np.rint(stale_s[asked] / past.step_s).astype(np.int64)
-        origin_s = t_s[asked] - stale_steps * past.step_s
-        end_s = past.start_s + past.mean.shape[1] * past.bucket_s
-        rows = Rows(np.zeros(len(asked), np.int64), origin_s, h + stale_steps, origin_s)
-        said = catalog.predict(models, past.until(end_s, whole=True), rows)
-        peak[asked], path[asked], level[asked], ceiling[asked] = said.peak, said.path, said.level, said.ceiling
+    end_s = past.start_s + past.mean.shape[1] * past.bucket_s
+    history = past.until(end_s, whole=True)
+    for some in np.split(asked, np.arange(ROWS, len(asked), ROWS)):
+        stale_steps: IntArray = np.rint(stale_s[some] / past.step_s).astype(np.int64)
+        origin_s = t_s[some] - stale_steps * past.step_s
+        rows = Rows(np.zeros(len(some), np.int64), origin_s, h + stale_steps, origin_s)
+        said = catalog.predict(models, history, rows)
+        peak[some], path[some], level[some], ceiling[some] = said.peak, said.path, said.level, said.ceiling
     return Quantiles(peak, path, level, ceiling)
