@@ -76,11 +76,11 @@ def _loss(track: Track, said: FloatArray, weight: FloatArray) -> float:
 def applied(state: EnsembleState, said: Quantiles, epsilon: FloatArray) -> Quantiles:
     """What is served of R forecasts, one row of the state each; the path is left as it was said."""
     offset = epsilon[:, None]
-    fitted = np.log(said.peak + offset) + state.shift
-    level = np.maximum(said.level, 0.0)[:, None]
-    logs = np.where(state.persistent[:, None], np.log(level + offset) + state.growth, fitted)
+    base = np.where(state.persistent[:, None], np.maximum(said.level, 0.0)[:, None], said.peak)
+    # A product, not a sum of logarithms: without a shift nothing changes, and no load stays exactly no load.
+    shifted = (base + offset) * np.exp(np.where(state.persistent[:, None], state.growth, state.shift)) - offset
     ceiling = np.fmax(said.ceiling, said.peak[:, 0])[:, None]
-    return Quantiles(ordered(np.fmin(np.exp(logs) - offset, ceiling)), said.path, said.level, said.ceiling)
+    return Quantiles(ordered(np.fmin(shifted, ceiling)), said.path, said.level, said.ceiling)
 
 
 def replayed(
