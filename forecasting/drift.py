@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 
 from forecasting.forecast import LEVELS, NORMAL_SCORES, BoolArray, FloatArray, IntArray
-from forecasting.series import DAY_S
+from forecasting.series import DAY_S, LoadArray
 
 ALARM = 0.3
 """Score from which a forecast is no longer trusted."""
@@ -48,6 +48,8 @@ ERRORS = slice(4, 8)
 
 LEVEL_NOW_S, LEVEL_BEFORE_S = 600.0, 3600.0
 """A level is the mean of ten minutes, for a burst is no level, and is compared with the hour before them."""
+LEVEL_LAGS_S = (DAY_S, 7 * DAY_S)
+"""When the same step would have been no news."""
 LEVEL_LEAST = 0.5
 """Smallest shift of a level that counts, in logarithms: × 1.65. Half or double is 0.69."""
 LEVEL_MARGIN = 1.3
@@ -120,14 +122,32 @@ def shifts(logs: FloatArray, block_s: float) -> FloatArray:
     A step that was there a day or a week ago is no shift, and the echo of a step a day ago is none either.
     """
     step = steps_up(logs, block_s)
+    earlier = []
+    for lag_s in LEVEL_LAGS_S:
+        lag = min(round(lag_s / block_s), step.shape[-1])
+        earlier.append(np.concatenate([np.full_like(step[..., :lag], np.nan), step[..., : step.shape[-1] - lag]], -1))
+    return _beyond(step, earlier)
+
+
+def level_windows(blocks: LoadArray, block_s: float) -> list[LoadArray]:
+    """The newest blocks that make a level's step, and the same a day and a week ago, (B, …) each, as far as known."""
+    n = round(max(LEVEL_NOW_S / block_s, 1)) + round(max(LEVEL_BEFORE_S / block_s, 1))
+    stops = [blocks.shape[1] - round(lag_s / block_s) for lag_s in (0.0, *LEVEL_LAGS_S)]
+    return [blocks[:, stop - n : stop] for stop in stops if stop >= n]
+
+
+def newest_shift(windows: list[FloatArray], block_s: float) -> FloatArray:
+    """Shift of the level at the newest block, (B,), from the logarithms of `level_windows`."""
+    now, *earlier = (steps_up(window, block_s)[:, -1] for window in windows)
+    return _beyond(now, earlier)
+
+
+def _beyond(step: FloatArray, earlier: list[FloatArray]) -> FloatArray:
     found = np.where(np.isnan(step), 0.0, step)
-    for lag_s in (DAY_S, 7 * DAY_S):
-        lag = round(lag_s / block_s)
-        beyond = step[..., lag:] - step[..., :-lag] if lag < step.shape[-1] else step[..., :0]
-        part = found[..., step.shape[-1] - beyond.shape[-1] :]
-        beyond = np.where(np.isnan(beyond), part, beyond)
-        smaller = np.where(np.abs(beyond) < np.abs(part), beyond, part)
-        part[...] = np.where(smaller * part > 0, smaller, 0.0)
+    for then in earlier:
+        beyond = np.where(np.isnan(then), found, step - then)
+        smaller = np.where(np.abs(beyond) < np.abs(found), beyond, found)
+        found = np.where(smaller * found > 0, smaller, 0.0)
     return found
 
 

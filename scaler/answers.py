@@ -90,6 +90,12 @@ class DecisionAnswer(Answer):
     value: float
     active: bool
     mode: str
+    cause: str
+    """Why the mode was entered."""
+    evidence: str
+    """What speaks for the model."""
+    drift: float | None
+    """How far load and errors have drifted, 0 to 1."""
     earned: float
     load: float | None
     feedback: Quantiles

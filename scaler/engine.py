@@ -19,7 +19,8 @@ import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Decisions, Kind, Mode, Running, Samples, Signal, Workload
+from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
@@ -39,6 +40,10 @@ CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
 HISTORY_AGAIN_S = 30.0
 """From a history that could not be read to the next try, which waits for a sample that can."""
+
+
+LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
+"""Modes whose beginning is a warning."""
 
 
 async def _let_others_run() -> None:
@@ -92,6 +97,7 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
+        self._modes: dict[Key, int] = {}
         self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -121,6 +127,7 @@ class Engine:
 
     def _welcome(self, key: Key) -> Key:
         workload = self.roster.entries[key].workload
+        self.board.withhold(key, served=not workload.observe_only)
         if key not in self._rows:
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
@@ -233,7 +240,26 @@ class Engine:
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
         made = fleet.decide(at, fleet.see(at, part))
+        self._tell_moves(made, rows)
         self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
+
+    def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
+        """Log each move of a mode once, with its cause."""
+        modes, causes = made.mode.tolist(), made.cause.tolist()
+        for key, row in rows.items():
+            was = self._modes.get(key)
+            if was == modes[row]:
+                continue
+            self._modes[key] = modes[row]
+            if was is not None:
+                told = log.warning if modes[row] in LOUD else log.info
+                told(
+                    "mode",
+                    workload=str(key),
+                    was=Mode(was).label,
+                    now=Mode(modes[row]).label,
+                    cause=Cause(causes[row]).label,
+                )
 
     async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
@@ -309,6 +335,8 @@ class Engine:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
         if running is not None and running.hpa_maximum != UNKNOWN:
             fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
+        if running is not None:
+            fleet.columns.override[row], fleet.columns.paused[row] = running.override, running.paused
 
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -393,6 +421,7 @@ class Engine:
         self.board.forget(key)
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
+        self._modes.pop(key, None)
         self._lessons.drop(key)
         fleet.remove(row)
         log.info("forgotten: neither declared nor asked for", workload=str(key))

@@ -122,7 +122,7 @@ class ExternalScaler(ExternalScalerServicer):
         while not self._stopping.is_set():
             change = self._engine.board.next_change(key)
             posted = self._engine.board.get(key)
-            active = posted is not None and posted.active
+            active = posted is not None and posted.active and not self._engine.board.withheld(key)
             if active and not was_active:
                 yield pb.IsActiveResponse(result=True)
             try:

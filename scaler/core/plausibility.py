@@ -2,8 +2,8 @@
 
     seen load → a jump beyond all that was seen? a frozen sensor? → accepted load, and what the history keeps
 
-A jump that nothing corroborates buys at most the HPA's own growth up to the reactive rule's answer, and nothing from the
-forecast; the history does not keep it, so that neither tomorrow's forecast nor a floor is poisoned by it. After
+A jump that nothing corroborates buys at most the HPA's own growth up to the reactive rule's answer, and nothing from
+the forecast; the history does not keep it, so that neither tomorrow's forecast nor a floor is poisoned by it. After
 BELIEVED_S it is the new truth, and a matter of drift. A frozen sensor counts as missing. Silence is what `trust` calls
 stale. Queues are left alone: a backlog may jump, and may stand still.
 """
@@ -103,10 +103,14 @@ def initial_state(n: int) -> PlausibilityState:
 
 
 def remembered(history: History, state: PlausibilityState) -> PlausibilityState:
-    """State of B workloads whose history was read from elsewhere, as if it had been seen."""
+    """State of B workloads whose history was read from elsewhere, as if it had been seen.
+
+    Fewer buckets than a jump takes to be believed count as a jump.
+    """
     age_s = history.bucket_s * np.arange(history.mean.shape[1] - 1, -1, -1)
     weighed = history.mean * np.exp2(-age_s / HALF_LIFE_S)
-    largest = np.fmax.reduce(weighed, axis=1, initial=0.0).astype(np.float64)
+    ignored = min(math.ceil(BELIEVED_S / history.bucket_s) + 1, weighed.shape[1])
+    largest = np.partition(np.nan_to_num(weighed), -ignored, axis=1)[:, -ignored].astype(np.float64)
     same = history.fine[:, 1:] == history.fine[:, :-1]
     place = np.arange(same.shape[1])
     changed = np.maximum.accumulate(np.where(same, -1, place), axis=1)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecasting.drift import Part
 from forecasting.forecast import LEVELS
 from scaler.core import hpa
 from scaler.core.decision import State, decide, initial_state
@@ -40,6 +41,8 @@ def random_fleet(rng: np.random.Generator, n: int) -> Workloads:
         hpa_maximum=np.where(own, high, UNKNOWN),
         latency_target_s=np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0.1, 120, n)),
         shadow=rng.random(n) < 0.2,
+        replica_hours=np.where(rng.random(n) < 0.7, np.inf, rng.exponential(200, n)),
+        override=np.where(rng.random(n) < 0.9, UNKNOWN, rng.integers(0, 90, n)),
     )
 
 
@@ -58,8 +61,11 @@ def random_sight(rng: np.random.Generator, n: int, t_s: float) -> tuple[Observat
         history_s=rng.choice([0.0, 3e4, 1e5, 1e6], n),
         replicas=replicas,
         ready=np.where(replicas < 0, UNKNOWN, rng.integers(0, 80, n)),
+        doubt=np.where(rng.random(n) < 0.8, 0, rng.integers(0, 4, n)),
     )
-    return seen, Forecasts(quantiles, quantiles, 1.5 * quantiles[:, -1], rng.integers(0, 2, n), rng.random(n) < 0.7)
+    fitted = rng.choice([0, int(t_s - 3600), int(t_s - 4 * 86_400)], n)
+    drifted = rng.random((n, len(Part))) ** 30
+    return seen, Forecasts(quantiles, quantiles, 1.5 * quantiles[:, -1], fitted, rng.random(n) < 0.7, drifted)
 
 
 def lived(rng: np.random.Generator, n: int, n_ticks: int) -> tuple[Workloads, list[tuple[Observations, Forecasts]]]:
@@ -162,8 +168,8 @@ def one(seen=None, forecasts=None, state=None, **columns) -> tuple[Decisions, St
 def test_a_trusted_forecast_above_the_load_is_served():
     made, _ = one(forecasts=some_forecasts(peak=180.0))
     assert (made.reactive[0], made.predictive[0], made.proposal[0], made.predicted_replicas[0]) == (10, 18, 18, 18)
-    assert (made.mode[0], made.earned[0], made.value[0]) == (Mode.NORMAL, 1.0, 18.0)
-    assert made.guarded.tolist() == [[18, 18, 18, 18]]
+    assert (made.mode[0], made.earned[0], made.value[0]) == (Mode.RECOVERY, 1.0, 18.0)
+    assert made.guarded.tolist() == [[18] * 8]
 
 
 def test_a_forecast_below_the_load_ends_at_the_load_floor():

@@ -34,7 +34,8 @@ def test_ordinary_loads_pass_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("factor", "doubt"), [(2.0, Doubt.NONE), (3.0, Doubt.NONE), (7.0, Doubt.JUMP), (10.0, Doubt.UNIT), (1000.0, Doubt.UNIT)]
+    ("factor", "doubt"),
+    [(2.0, Doubt.NONE), (3.0, Doubt.NONE), (7.0, Doubt.JUMP), (10.0, Doubt.UNIT), (1000.0, Doubt.UNIT)],
 )
 def test_a_jump_beyond_all_that_was_seen_is_named(factor, doubt):
     (made,), _ = lived([NOISE[-1] * factor], state=KNOWN)

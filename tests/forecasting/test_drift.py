@@ -194,3 +194,15 @@ def test_the_worst_part_is_named():
     score, named = drift.worst(parts)
     assert score.tolist() == [0.0, 0.4]
     assert Part(named[1]) is Part.TREND
+
+
+def test_the_newest_shift_of_many_is_the_last_of_each():
+    load = np.stack([days(9, seed) for seed in range(3)])
+    load[1, -3:] *= 2.0
+    load[2, -2:] *= 0.4
+    load[2, 400:440] = np.nan
+    windows = [drift.logs_of(part, 1.0) for part in drift.level_windows(load, BLOCK_S)]
+    found = drift.newest_shift(windows, BLOCK_S)
+    assert found == pytest.approx(drift.shifts(drift.logs_of(load, 1.0), BLOCK_S)[:, -1])
+    assert found[1] > 0.5
+    assert found[2] < -0.5
