@@ -16,6 +16,8 @@ import numpy as np
 from forecasting.forecast import LEVELS, NORMAL_SCORES, BoolArray, FloatArray, IntArray
 from forecasting.series import DAY_S, LoadArray
 
+HOUR_S = 3600.0
+
 ALARM = 0.3
 """Score from which a forecast is no longer trusted."""
 
@@ -94,6 +96,8 @@ CLIPPED = 3.0
 """Scaled errors count no more than this: one burst is no change."""
 FEWEST = 40
 """Disjoint windows without which errors say nothing."""
+LOOKS_BACK_S: FloatArray = np.array([LEVEL_NOW_S + LEVEL_BEFORE_S, *[TREND_DAYS * DAY_S] * 3, *[RECENT_S + HOUR_S] * 4])
+"""How long each part still sees an event that is over, (P,)."""
 
 
 def no_drift(n: int) -> FloatArray:

@@ -23,7 +23,8 @@ JUMP = 3.0
 HALF_LIFE_S = 4 * DAY_S
 """In which the largest load seen loses half its weight: a weekly peak still counts 0.3 when it comes again."""
 BELIEVED_S = 900.0
-"""A jump that has lasted this long is believed."""
+"""A jump that has lasted this long is believed: from then on its load counts. As long again it stays in doubt, until a
+shift of the level can be told from it."""
 YOUNG_S = 6 * 3600.0
 """History below which nothing is implausible."""
 FROZEN_S, FROZEN_SAMPLES = 600.0, 20
@@ -140,7 +141,8 @@ def accept(
     bound = JUMP * state.largest + GROWTH_REPLICAS * fleet.threshold
     known = (state.largest > 0) & (situation.history_s >= YOUNG_S) & ~fleet.queue & ~situation.corroborated
     beyond = known & (load > bound) & ~frozen
-    doubted_s = np.where(beyond, state.doubted_s + step_s, np.where(fresh, 0.0, state.doubted_s))
+    lingers = (state.doubted_s >= BELIEVED_S) & (state.doubted_s < 2 * BELIEVED_S)
+    doubted_s = np.where(beyond | lingers, state.doubted_s + step_s, np.where(fresh, 0.0, state.doubted_s))
     jumping = beyond & (doubted_s <= BELIEVED_S)
     trusted = fresh & ~jumping & ~frozen
     faded = state.largest * 0.5 ** (step_s / HALF_LIFE_S)
@@ -155,7 +157,7 @@ def accept(
         changes=state.changes + (fresh & ~same),
     )
     accepted = np.where(frozen, np.nan, load)
-    doubt = np.where(frozen, int(Doubt.FROZEN), int(Doubt.NONE))
+    doubt = np.where(frozen, int(Doubt.FROZEN), np.where(lingers & fresh, int(Doubt.JUMP), int(Doubt.NONE)))
     if not jumping.any():
         return Accepted(accepted, accepted, doubt), moved
     limited = np.where(jumping, np.minimum(load, _allowed(situation.replicas, fleet)), accepted)

@@ -270,7 +270,9 @@ def _events(facts: Facts, state: TrustState, earned: FloatArray, rules: TrustRul
     stale_after_s = max(rules.stale_steps * facts.step_s, rules.stale_s)
     stale = facts.stale_s >= stale_after_s
     young = ~facts.available | (facts.history_s < rules.learning_s)
-    score, part = drift.worst(facts.drift)
+    # One event alarms once: what still looks back on it is deaf to it.
+    since_s = facts.t_s - state.alarmed_s
+    score, part = drift.worst(np.where(since_s[:, None] >= drift.LOOKS_BACK_S, facts.drift, 0.0))
     alarmed = (score >= drift.ALARM) & facts.validated & ~stale & ~young
     alarmed_s = np.where(alarmed, facts.t_s, state.alarmed_s)
     age_s = np.where(facts.fitted_s > 0, facts.t_s - facts.fitted_s, 0.0)

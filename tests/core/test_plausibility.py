@@ -59,11 +59,12 @@ def test_without_a_replica_count_it_is_not_limited_but_named():
 
 
 def test_a_jump_that_lasts_is_believed_after_a_quarter_of_an_hour():
-    made, _ = lived([700.0 + n % 7 for n in range(80)], state=KNOWN)
+    made, _ = lived([700.0 + n % 7 for n in range(160)], state=KNOWN)
     doubts = [doubt for _, _, doubt in made]
-    assert set(doubts[:60]) == {Doubt.JUMP}
-    assert set(doubts[60:]) == {Doubt.NONE}
-    assert made[60][1] == made[60][0] == 700.0 + 60 % 7
+    assert set(doubts[:120]) == {Doubt.JUMP}
+    assert set(doubts[120:]) == {Doubt.NONE}
+    assert np.isnan([kept for _, kept, _ in made[:60]]).all()
+    assert [kept for _, kept, _ in made[60:]] == [700.0 + n % 7 for n in range(60, 160)]
 
 
 def test_a_jump_that_ends_leaves_nothing_behind():
