@@ -92,7 +92,7 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
-        self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
+        self.lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
 
     def declare(self, workload: Workload) -> Key:
@@ -161,7 +161,7 @@ class Engine:
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
             for _ in range(self.settings.fit_workers):
-                tasks.create_task(self._lessons.teach())
+                tasks.create_task(self.lessons.teach())
 
     def _fleet_of(self, step_s: float) -> Fleet:
         if step_s not in self._fleets:
@@ -348,7 +348,7 @@ class Engine:
             self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
-        self._lessons.ask(key)
+        self.lessons.ask(key)
 
     async def recall(self, key: Key) -> None:
         """Read a workload's history again: samples older than its newest tick have come in."""
@@ -358,7 +358,7 @@ class Engine:
         if self._rows.get(key) == (fleet, row):
             if fleet.models.speaker[row] == catalog.NOBODY:
                 fleet.speak_naively(row)
-            self._lessons.ask(key)
+            self.lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
         """Read days in buckets and hours at the step; the newest load."""
@@ -382,7 +382,7 @@ class Engine:
             for key in self.roster.unasked(now_s - self.settings.forget_after_s):
                 self._forget(key)
             for index, key in enumerate(list(self._rows)):
-                self._lessons.ask(key)
+                self.lessons.ask(key)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
 
@@ -392,6 +392,6 @@ class Engine:
         self.board.forget(key)
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
-        self._lessons.drop(key)
+        self.lessons.drop(key)
         fleet.remove(row)
         log.info("forgotten: neither declared nor asked for", workload=str(key))

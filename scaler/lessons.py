@@ -49,6 +49,11 @@ class Lessons:
             self._due[key] = None
             self._wanted.set()
 
+    @property
+    def waiting(self) -> int:
+        """Workloads on the list."""
+        return len(self._due)
+
     def drop(self, key: Key) -> None:
         """Take a workload off the list."""
         self._due.pop(key, None)

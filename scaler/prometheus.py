@@ -74,8 +74,8 @@ class PrometheusSource:
         self._lanes: dict[str, _Lanes] = {}
         self._contexts = TlsContexts()
         self._session: aiohttp.ClientSession | None = None
-        self.exchanges: dict[str, Exchange] = {}
-        """By the server's url."""
+        self.exchanges = {server.url: Exchange() for server in servers}
+        """By the server's url, as the settings name it."""
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -87,6 +87,7 @@ class PrometheusSource:
         self._servers = tuple(servers)
         urls = {server.url for server in servers}
         self._lanes = {url: lanes for url, lanes in self._lanes.items() if url in urls}
+        self.exchanges = {url: self.exchanges.get(url, Exchange()) for url in urls}
         self._contexts = TlsContexts()
 
     async def close(self) -> None:
@@ -155,7 +156,7 @@ class PrometheusSource:
 
     async def _answer(self, ask: "_Question", route: str, when: dict[str, str], grid: "_Grid") -> FloatArray:
         """Series of a good answer; whatever else comes is a SourceError that names the address."""
-        exchange, started = self.exchanges.setdefault(ask.server.url, Exchange()), time.perf_counter()
+        exchange, started = self.exchanges.get(ask.server.url, Exchange()), time.perf_counter()
         exchange.queries += 1
         try:
             async with asyncio.timeout(ask.timeout_s):
