@@ -37,6 +37,8 @@ TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 60.0
 """Between looks for due fits and forgotten workloads."""
+READY_WITHIN_S = 120.0
+"""A loop that is later than this should not be asked: another replica may keep up."""
 HISTORY_AGAIN_S = 30.0
 """From a history that could not be read to the next try, which waits for a sample that can."""
 
@@ -151,6 +153,11 @@ class Engine:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
         now_s = self.clock()
         return max((abs(now_s - fleet.ring.end_s) - fleet.step_s for fleet in self._fleets.values()), default=0.0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the loop keeps up: what /readyz and gRPC's health say."""
+        return self.late_s() < READY_WITHIN_S
 
     async def run(self) -> None:
         """Run until cancelled."""

@@ -53,6 +53,8 @@ OPTIONS = (
 )
 SERVICES = (SERVICE, OURS)
 LEVELS_SAID: list[float] = LEVELS.tolist()
+FOLLOW_S = 2.0
+"""Between looks whether the loop keeps up."""
 HEARTBEAT_S = 300.0
 """A stream repeats `true` this often while active: it renews KEDA's last active time."""
 
@@ -332,6 +334,8 @@ class GrpcDoor:
     def __init__(self, engine: Engine, files: TlsFiles | None = None, names: frozenset[str] = frozenset()) -> None:
         """`names` are those that a client certificate must hold one of; none: any."""
         self.scaler = ExternalScaler(engine)
+        self._engine = engine
+        self._following: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._credentials = None if files is None else _credentials(files)  # the server's C core only borrows it
         self._server = grpc.aio.server(options=OPTIONS, interceptors=[Pins(names)] if names else [])
@@ -347,12 +351,26 @@ class GrpcDoor:
         else:
             port = self._server.add_secure_port(address, self._credentials)
         await self._server.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._say_health()
+        self._following = asyncio.create_task(self._follow())
         return port
+
+    async def _follow(self) -> None:
+        """Keep the services' health up to date; that of the server as a whole, for liveness, stays."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            await self._say_health()
+
+    async def _say_health(self) -> None:
+        said = health_pb2.HealthCheckResponse
+        for service in SERVICES:
+            await self._health.set(service, said.SERVING if self._engine.ready else said.NOT_SERVING)
 
     async def close(self, grace_s: float) -> None:
         """Stop serving: not ready at once, streams end cleanly, open calls have `grace_s`."""
+        if self._following is not None:
+            self._following.cancel()
         await self._health.enter_graceful_shutdown()
         self.scaler.stop()
         await self._server.stop(grace_s)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from scaler.servicer import SERVICE
 from tests.schemas import Object, check
 
 ROOT = Path(__file__).parents[1]
@@ -226,6 +227,12 @@ def test_under_mutual_tls_every_file_and_secret_exists() -> None:
     scrape = named(objects, "ServiceMonitor", "foresail")["spec"]["endpoints"][0]
     assert scrape["scheme"] == "https"
     assert ("foresail", scrape["tlsConfig"]["keySecret"]["name"]) in issued
+
+
+def test_readiness_asks_for_the_health_that_follows_the_loop_and_liveness_for_the_servers() -> None:
+    probed = container(build("base"))
+    assert probed["readinessProbe"]["grpc"]["service"] == SERVICE
+    assert "service" not in probed["livenessProbe"]["grpc"]
 
 
 def test_under_mutual_tls_the_container_probes_itself() -> None:

@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from scaler.engine import Engine
+from scaler.engine import READY_WITHIN_S, Engine
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerStub
 from scaler.servicer import GrpcDoor
@@ -155,6 +155,31 @@ async def test_health_and_reflection_answer() -> None:
         calls = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
         names = {service.name async for answer in calls for service in answer.list_services_response.service}
     assert "externalscaler.ExternalScaler" in names
+
+
+async def test_the_services_health_follows_the_loop_by_the_limit_of_readyz_and_the_servers_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scaler.servicer.FOLLOW_S", 0.01)
+    engine, _, clock = some_engine()
+    async with door_of(engine) as (_, channel):
+        await engine.first(engine.asked("shop", "web", METADATA))
+        health, said = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckResponse
+        watched = health.Watch(health_pb2.HealthCheckRequest(service="externalscaler.ExternalScaler"))
+
+        async def next_said() -> int:
+            return int((await asyncio.wait_for(watched.read(), 5)).status)
+
+        assert await next_said() == said.SERVING
+        clock.now_s += READY_WITHIN_S + 15.0
+        assert not engine.ready
+        assert await next_said() == said.NOT_SERVING
+        ours = await health.Check(health_pb2.HealthCheckRequest(service="foresail.v1.Prediction"))
+        assert ours.status == said.NOT_SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == said.SERVING
+        await tick(engine, clock)
+        assert await next_said() == said.SERVING
+        watched.cancel()
 
 
 async def test_many_workloads_and_streams_share_one_connection() -> None:
