@@ -117,7 +117,7 @@ async def test_an_expired_server_and_one_without_tls_are_told_apart(tmp_path: Pa
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (lambda folder: shown_in(folder), "need --tls-ca"),
+        (shown_in, "need --tls-ca"),
         (lambda folder: [*ca_in(folder), *shown_in(folder)[:2]], "belong together: give both or neither"),
         (lambda _: ["--tls-server-name", "x"], "need --tls-ca"),
         (lambda folder: ["--tls-ca", str(replace(folder / "ca.crt", b"nothing"))], "--tls-ca, --tls-cert, --tls-key: "),
