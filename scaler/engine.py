@@ -2,8 +2,8 @@
 
     first request or declaration → introduce: back-fill, first decision, ask for a fit
     every step                   → tick: read all newest samples, then decide in tiles of 64 rows, then post
-    every minute                 → ask for the fits that are due; forget workloads that nobody asks for
-    whenever a fit is due        → fit in a worker process, adopt
+    every quarter of a minute    → ask for the fits that are due; forget workloads that nobody asks for
+    whenever a fit is due        → fit in a worker process, adopt a minute after its cutoff
 
 A tile takes about a millisecond, and requests are answered between tiles.
 """
@@ -35,8 +35,8 @@ NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative
 """Reason where a source answers and the newest sample is missing."""
 TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
-CHORES_S = 60.0
-"""Between looks for due fits and forgotten workloads."""
+CHORES_S = 15.0
+"""Between looks for due fits and forgotten workloads: most of a fit's budget is for the fit."""
 READY_WITHIN_S = 120.0
 """A loop that is later than this should not be asked: another replica may keep up."""
 HISTORY_AGAIN_S = 30.0
@@ -194,12 +194,14 @@ class Engine:
         seen = Sightings.nothing(len(fleet.workloads))
         fleet.ring.advance(t_s)
         await self._look_at_all(fleet, keys, t_s, seen)
+        self.lessons.adopt_until(t_s)
         by_tile: dict[int, dict[Key, int]] = {}
         for key, row in keys.items():
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
             await _let_others_run()
+        fleet.complete_s = t_s
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
 

@@ -3,6 +3,7 @@
 Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisions out by the same two calls.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from scaler.core.domain import (
     put,
     take,
 )
-from scaler.core.learning import Learnt, due_cutoff_s, stacked
+from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.trust import TrustRules
 from scaler.ring import LoadRing
@@ -69,6 +70,8 @@ class Fleet:
         self.step_s = step_s
         self.rules = rules
         self.ring = LoadRing(n_rows, step_s, now_s // step_s * step_s)
+        self.complete_s = self.ring.end_s
+        """Newest tick whose samples are all in."""
         self.workloads: list[Workload | None] = [None] * n_rows
         self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
@@ -168,14 +171,27 @@ class Fleet:
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
 
+    def wanted_cutoff_s(self, row: int) -> float:
+        """Cutoff of the fit that should be serving this row by now, else of the one that soon will; −inf: none."""
+        soon_s = self.due_cutoff_s(row, self.complete_s + FIT_BUDGET_S)
+        if not math.isfinite(soon_s):
+            return -math.inf
+        serving_s = self.due_cutoff_s(row, self.complete_s)
+        return serving_s if math.isfinite(serving_s) else soon_s
+
+    def learns_until_s(self, cutoff_s: float) -> float:
+        """Up to when a fit with this cutoff is taught: the cutoff itself; inf, all that is known, where it is late."""
+        return cutoff_s if cutoff_s + FIT_BUDGET_S > self.complete_s else math.inf
+
     def skip_fit(self, row: int) -> None:
         """Go without the fit that is due now; the next one is due at the next cutoff."""
         self._skipped_s[row] = self.ring.end_s
 
-    def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
-        """History and columns of some rows, copied, for a fit elsewhere."""
+    def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
+        """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""
         index = np.array(rows)
-        return take(self.ring.history(slice(None)), index), take(self.columns, index)
+        history = take(self.ring.history(slice(None)), index)
+        return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
 
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
         """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""
