@@ -109,6 +109,10 @@ class Engine:
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
 
+    def renew(self, key: Key) -> bool:
+        """Count an open stream as a request for its workload; False where that is tracked no more."""
+        return self.roster.renew(key, self.clock())
+
     def redeclare(self, workloads: Sequence[Workload]) -> None:
         """Track just these workloads from the settings; one that is declared no more is forgotten at once.
 

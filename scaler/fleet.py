@@ -209,7 +209,7 @@ class Fleet:
         return max((t_s - float(self._good_s[row])) / self.step_s, 1.0)
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
-        """Store this tick's samples of `rows` and say what is now known of them."""
+        """Store this tick's samples of `rows` and say what is now known of them; twice is as once."""
         t_s, columns = self.ring.end_s, self._part(self.columns, rows)
         arrivals = self._arrivals_of(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
@@ -227,15 +227,13 @@ class Fleet:
         )
 
     def _arrivals_of(self, rows: slice, seen: Sightings, columns: Workloads) -> FloatArray:
+        """Stated arrivals of queues, else those that the change of depth since the last decision tells."""
         if not columns.queue.any():
             return seen.arrivals
         serving = np.where(seen.ready >= 0, seen.ready, seen.replicas)
         clearing = np.where(serving >= 0, serving * columns.capacity, np.nan)
         inferred = arrivals_from_depth(seen.load, self._depth[rows], self._arrivals[rows], clearing, self.step_s)
-        arrivals = np.where(columns.queue, np.where(np.isnan(seen.arrivals), inferred, seen.arrivals), np.nan)
-        self._depth[rows] = seen.load
-        self._arrivals[rows] = arrivals
-        return arrivals
+        return np.where(columns.queue, np.where(np.isnan(seen.arrivals), inferred, seen.arrivals), np.nan)
 
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
@@ -262,4 +260,5 @@ class Fleet:
             seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules
         )
         put(self._state, rows, state)
+        self._depth[rows], self._arrivals[rows] = seen.load, seen.arrivals
         return decisions

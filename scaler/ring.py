@@ -95,8 +95,8 @@ class LoadRing:
             self._sum_up(slice(None), self._fine.view[:, stop - k : stop].astype(np.float64), new)
 
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
-        """Store the newest sample of `rows`; NaN leaves it missing. A bucket that ends here is summed up."""
-        self._fine.view[rows, -1] = values
+        """Store the newest sample of `rows`; NaN leaves it as it is. A bucket that ends here is summed up."""
+        self._fine.view[rows, -1] = np.where(np.isnan(values), self._fine.view[rows, -1], values)
         began = np.where(np.isnan(values), np.inf, self.end_s - self.step_s)
         self._first_s[rows] = np.minimum(self._first_s[rows], began)
         if self.end_s == self.bucket_end_s:

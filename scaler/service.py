@@ -29,9 +29,11 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
+        StoreError: another process keeps its pushed load in the same folder.
     """
     set_up_logging(settings.log_level, settings.log_format)
     pushed = PushedLoad(settings.var / "pushed")
+    pushed.claim()
     queried = PrometheusSource(() if file is None else file.servers)
     engine = _engine(settings, pushed, queried, demo=demo)
     if file is not None:

@@ -35,6 +35,7 @@ from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto import prediction_pb2 as ours
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
 from scaler.proto.prediction_pb2_grpc import PredictionServicer, add_PredictionServicer_to_server
+from scaler.roster import Key
 from scaler.tls import Certificates, TlsFiles, check_names
 
 METRIC_NAME = "predicted-replicas"
@@ -116,22 +117,18 @@ class ExternalScaler(ExternalScalerServicer):
 
         KEDA before 2.18 scales to zero on `false` although other triggers are active; later versions ignore it.
         """
-        try:
-            key = self._engine.asked(request.namespace, request.name, request.scalerMetadata)
-        except ForesailError as error:
-            await _abort(context, error)
+        key = await self._asked(request, context)
         was_active = False
         while not self._stopping.is_set():
+            if not self._engine.renew(key):  # its declaration was taken back, and this stream is open
+                key = await self._asked(request, context)
             change = self._engine.board.next_change(key)
             posted = self._engine.board.get(key)
             active = posted is not None and posted.active
             if active and not was_active:
                 yield pb.IsActiveResponse(result=True)
-            try:
-                await asyncio.wait_for(self._either(change), HEARTBEAT_S)
-                was_active = active
-            except TimeoutError:
-                was_active = False
+            changed = await self._either(change)
+            was_active = active and changed
 
     async def StreamMetricSpec(  # noqa: N802
         self, request: pb.ScaledObjectRef, context: Context
@@ -141,18 +138,25 @@ class ExternalScaler(ExternalScalerServicer):
         yield SPEC
         await self._stopping.wait()
 
-    async def _either(self, change: asyncio.Event) -> None:
-        """Wait for a change or for the stop."""
+    async def _either(self, change: asyncio.Event) -> bool:
+        """Wait for a change or for the stop; False where none came within a heartbeat."""
+        # Not `wait_for`: before Python 3.12 it may swallow the end of the stream, which would then be renewed forever.
         waits = [asyncio.ensure_future(event.wait()) for event in (change, self._stopping)]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return bool((await asyncio.wait(waits, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED))[0])
         finally:
             for wait in waits:
                 wait.cancel()
 
-    async def _posted(self, ref: pb.ScaledObjectRef, context: Context) -> Posted:
+    async def _asked(self, ref: pb.ScaledObjectRef, context: Context) -> Key:
         try:
-            key = self._engine.asked(ref.namespace, ref.name, ref.scalerMetadata)
+            return self._engine.asked(ref.namespace, ref.name, ref.scalerMetadata)
+        except ForesailError as error:
+            await _abort(context, error)
+
+    async def _posted(self, ref: pb.ScaledObjectRef, context: Context) -> Posted:
+        key = await self._asked(ref, context)
+        try:
             return await self._engine.first(key)
         except ForesailError as error:
             await _abort(context, error)

@@ -248,3 +248,10 @@ def test_the_servers_certificate_holds_the_names_that_clients_use() -> None:
     address = example["spec"]["triggers"][0]["metadata"]["scalerAddress"]
     assert address.rpartition(":")[0] in names
     assert named(objects, "ServiceMonitor", "foresail")["spec"]["endpoints"][0]["tlsConfig"]["serverName"] in names
+
+
+def test_under_mutual_tls_the_pinned_name_is_that_of_kedas_certificate() -> None:
+    objects = build("overlays/mtls")
+    shown = next(o for o in of_kind(objects, "Certificate") if o["metadata"]["namespace"] == "keda")
+    pinned = next(e["value"] for e in container(objects)["env"] if e["name"] == "FORESAIL_TLS_CLIENT_NAMES")
+    assert [pinned] == shown["spec"]["dnsNames"]
