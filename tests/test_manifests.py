@@ -214,6 +214,7 @@ def test_under_mutual_tls_every_file_and_secret_exists() -> None:
     issued = {(c["metadata"]["namespace"], c["spec"]["secretName"]) for c in of_kind(objects, "Certificate")}
     mounts = {mount["name"]: mount["mountPath"] for mount in container(objects)["volumeMounts"]}
     paths = {variable["name"]: variable["value"] for variable in container(objects)["env"]}
+    del paths["FORESAIL_TLS_CLIENT_NAMES"]
     assert paths == {
         "FORESAIL_TLS_CERT": f"{mounts['tls']}/tls.crt",
         "FORESAIL_TLS_KEY": f"{mounts['tls']}/tls.key",
