@@ -16,7 +16,7 @@ from scaler.inspection import inspect
 from scaler.prometheus import PrometheusSource
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerStub
-from scaler.servers import EVERY_NAMESPACE, Server
+from scaler.servers import Server, for_everyone
 
 DEADLINE_S = 5.0
 """Longer than any healthy scaler takes: KEDA itself would wait without end."""
@@ -110,9 +110,9 @@ async def queries(workload: Workload, servers: Sequence[Server], replicas_query:
 
     Raises:
         SourceError: a query cannot be read at all.
+        TriggerError: its address could not be asked.
     """
-    own = Server(url=workload.server_address or "", namespaces=(EVERY_NAMESPACE,))
-    source = PrometheusSource(servers or (own,))
+    source = PrometheusSource(servers or (for_everyone(workload.server_address or ""),))
     try:
         found = await inspect(source, workload, time.time(), replicas_query)
     finally:

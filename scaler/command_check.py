@@ -8,7 +8,7 @@ from scaler.check import Deployment, Finding, ask, bounds, judge, queries
 from scaler.config import read
 from scaler.core.trigger import parse_workload
 from scaler.dial import client_tls
-from scaler.errors import RequestError, SourceError
+from scaler.errors import RequestError, SourceError, TriggerError
 
 
 def answer(address: str, options: Mapping[str, Any]) -> list[Finding]:
@@ -33,7 +33,7 @@ def answer(address: str, options: Mapping[str, Any]) -> list[Finding]:
         servers = read(options["config"]).servers if options["config"] is not None else ()
         try:
             found += asyncio.run(queries(workload, servers, options["replicas_query"]))
-        except SourceError as error:
+        except (SourceError, TriggerError) as error:
             found.append(Finding(ok=False, text=f"query: {error}"))
     return found
 
