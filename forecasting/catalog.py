@@ -1,19 +1,19 @@
 """Which forecasters there are, and which one speaks for a workload.
 
-The regression where it could be fitted, the naive forecaster where at least that could be, else nobody.
+The booster where it could be fitted, else the regression, else the naive forecaster, else nobody.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecasting import naive, regression
+from forecasting import boosting, naive, regression
 from forecasting.errors import NotEnoughHistory
 from forecasting.features import FEATURES
-from forecasting.forecast import LEVELS, BoolArray, IntArray, Quantiles
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import History, Rows
 
-NOBODY, NAIVE, REGRESSION = 0, 1, 2
+NOBODY, NAIVE, REGRESSION, BOOSTING = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,22 @@ class Models:
     """Fitted forecasters of B workloads."""
 
     speaker: IntArray
-    """NOBODY, NAIVE or REGRESSION, (B,)."""
+    """NOBODY, NAIVE, REGRESSION or BOOSTING, (B,)."""
     cutoff_s: IntArray
     """Newest sample that the fit may have seen, Unix seconds, (B,); 0 where nothing was fitted."""
     naive: naive.NaiveParams
     regression: regression.RegressionParams
+    boosting: boosting.BoostingParams
+
+    @property
+    def epsilon(self) -> FloatArray:
+        """Load that is added before the speaker's forecasts are compared by their logarithms, (B,)."""
+        return np.where(self.speaker == BOOSTING, self.boosting.epsilon, self.naive.epsilon)
 
     @property
     def validated(self) -> BoolArray:
         """Whether more than the naive forecaster speaks, (B,)."""
-        return np.asarray(self.speaker == REGRESSION)
+        return np.asarray(self.speaker >= REGRESSION)
 
 
 def unfitted(n: int) -> Models:
@@ -43,6 +49,7 @@ def unfitted(n: int) -> Models:
         regression.RegressionParams(
             np.zeros((n, 2, q, f)), np.ones(n), np.ones(n), np.ones(n), np.zeros((n, f)), np.zeros((n, f))
         ),
+        boosting.unfitted(n),
     )
 
 
@@ -54,7 +61,7 @@ def fit_naive(history: History, h: int, *, averaged: bool) -> Models:
     """
     nobody = unfitted(1)
     fitted = naive.fit(history, h, averaged=averaged)
-    return Models(np.array([NAIVE]), np.zeros(1, np.int64), fitted, nobody.regression)
+    return replace(nobody, speaker=np.array([NAIVE]), naive=fitted)
 
 
 def fit(history: History, h: int, *, averaged: bool) -> Models:
@@ -64,25 +71,37 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
         NotEnoughHistory: not even the naive forecaster can be fitted.
     """
     models = fit_naive(history, h, averaged=averaged)
+    cutoff_s = np.array([int(history.bucket_end_s)])
     try:
-        fitted = regression.fit(history, h, averaged=averaged)
+        fitted = boosting.fit(history, h, averaged=averaged)
+        return replace(models, speaker=np.array([BOOSTING]), cutoff_s=cutoff_s, boosting=fitted)
+    except NotEnoughHistory:
+        pass
+    try:
+        simple = regression.fit(history, h, averaged=averaged)
+        return replace(models, speaker=np.array([REGRESSION]), cutoff_s=cutoff_s, regression=simple)
     except NotEnoughHistory:
         return models
-    return Models(np.array([REGRESSION]), np.array([int(history.bucket_end_s)]), models.naive, fitted)
 
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload; NaN where nobody does."""
     speaker = models.speaker[rows.workload]
-    if (speaker == REGRESSION).all():
-        return _regression(models, history, rows)
     peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
-    for number, forecast in ((REGRESSION, _regression), (NAIVE, _naive)):
+    level, ceiling = np.full((2, len(rows.h)), np.nan)
+    for number, forecast in ((BOOSTING, _boosting), (REGRESSION, _regression), (NAIVE, _naive)):
+        if (speaker == number).all():
+            return forecast(models, history, rows)
         chosen = np.flatnonzero(speaker == number)
         if len(chosen):
             said = forecast(models, history, rows if len(chosen) == len(rows.h) else rows.some(chosen))
             peak[chosen], path[chosen] = said.peak, said.path
-    return Quantiles(peak, path)
+            level[chosen], ceiling[chosen] = said.level, said.ceiling
+    return Quantiles(peak, path, level, ceiling)
+
+
+def _boosting(models: Models, history: History, rows: Rows) -> Quantiles:
+    return boosting.predict(models.boosting, history, rows)
 
 
 def _regression(models: Models, history: History, rows: Rows) -> Quantiles:

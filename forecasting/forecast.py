@@ -20,6 +20,12 @@ LEVELS: FloatArray = np.array([0.5, 0.9, 0.97, 0.99, 0.995])
 NORMAL_SCORES: FloatArray = np.array([0.0, 1.2815515655, 1.8807936082, 2.3263478740, 2.5758293035])
 """Standard normal quantiles at LEVELS: between two levels the forecast is read off along this axis."""
 
+FARTHEST = 0.9997
+"""Level beyond which no reading goes: nothing that far out was ever measured."""
+TAILS: FloatArray = -np.log(1.0 - LEVELS)
+TAIL_SPAN = float(-np.log(1.0 - FARTHEST) - TAILS[0])
+PARABOLA: FloatArray = np.asarray(np.linalg.pinv(np.vander(TAILS, 3, increasing=True)), dtype=np.float64)
+"""From quantiles to the constant, slope and bend of their least-squares parabola over TAILS, (3, Q)."""
 SPACINGS: FloatArray = np.diff(NORMAL_SCORES)
 MOST: FloatArray = np.array([1.0] * (len(LEVELS) - 2) + [np.inf])
 """Share of each spacing that a reading may use: the last one is continued."""
@@ -33,6 +39,10 @@ class Quantiles:
     """Largest load in the lead window, (R, Q); NaN where there is no forecast."""
     path: FloatArray
     """Load at the last sample of the lead window, (R, Q)."""
+    level: FloatArray
+    """Load now, as the forecaster understands it, (R,); NaN where it is not known."""
+    ceiling: FloatArray
+    """Largest load worth believing at any level, (R,): readings beyond the last level stop there."""
 
 
 def normal_score(level: FloatArray) -> FloatArray:
@@ -45,16 +55,28 @@ def normal_score(level: FloatArray) -> FloatArray:
     return np.asarray(t - numerator / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
 
 
-def at_level(quantiles: FloatArray, level: FloatArray) -> FloatArray:
-    """Read (R, Q) quantiles at one level per row, (R,): linear in the normal score, continued beyond the last level.
+def at_level(quantiles: FloatArray, level: FloatArray, offset: FloatArray) -> FloatArray:
+    """Read (R, Q) quantiles at one level per row, (R,), along one smooth curve through all of them.
 
-    Levels below the first of LEVELS are read at the first.
+    A least-squares parabola of log(quantile + offset) over −log(1 − level), held where it would fall. The quantiles
+    are estimates: a curve through each of them bends at every level, and what a price buys jumps from bend to bend.
+    Levels below the first of LEVELS are read at the first, those beyond FARTHEST there.
     """
-    return at_score(quantiles, normal_score(np.maximum(level, LEVELS[0])))
+    logs = np.log(quantiles + offset[:, None])
+    constant, slope, bend = ((logs * row).sum(axis=-1) for row in PARABOLA)
+    tail = np.minimum(np.maximum(-np.log(1.0 - np.minimum(level, FARTHEST)), TAILS[0]), TAILS[0] + TAIL_SPAN)
+    turn = np.where(bend < 0, -slope / np.where(bend < 0, 2.0 * bend, -1.0), np.inf)
+    at = np.maximum(np.minimum(tail, turn), TAILS[0])
+    value = constant + at * (slope + at * bend)
+    lowest = constant + TAILS[0] * (slope + TAILS[0] * bend)
+    return np.asarray(np.exp(np.maximum(value, lowest)) - offset)
 
 
 def at_score(quantiles: FloatArray, score: FloatArray) -> FloatArray:
-    """The same for a standard normal quantile ≥ 0 instead of its level, (R,)."""
+    """Read (R, Q) quantiles at one standard normal quantile ≥ 0 per row, (R,).
+
+    Linear between neighbours, continued beyond the last level.
+    """
     share = (score[:, None] - NORMAL_SCORES[:-1]) / SPACINGS
     share = np.maximum(np.minimum(share, MOST), 0.0)
     return np.asarray(
@@ -63,7 +85,7 @@ def at_score(quantiles: FloatArray, score: FloatArray) -> FloatArray:
 
 
 def level_of(quantiles: FloatArray, value: FloatArray) -> FloatArray:
-    """Probability that a row's quantity stays at or below `value`, (R,), by the same reading as `at_level`.
+    """Probability that a row's quantity stays at or below `value`, (R,), by the same reading as `at_score`.
 
     Limited to what the grid can say: at least 0, at most 0.999; below the median it falls linearly to 0 at value 0.
     """

@@ -82,4 +82,4 @@ def predict(params: NaiveParams, history: History, rows: Rows) -> Quantiles:
     base = np.where((season < 0) | np.isnan(chosen), situation.level, chosen)
     grown = (base + epsilon)[:, None, None] * np.exp(params.offsets[rows.workload]) - epsilon[:, None, None]
     both = ordered(grown)
-    return Quantiles(peak=both[:, 0], path=both[:, 1])
+    return Quantiles(both[:, 0], both[:, 1], situation.level, np.full(len(season), np.inf))

@@ -97,7 +97,7 @@ def predict(
     load = (situation.level[:, None, None] + offset) * np.exp(np.minimum(np.maximum(logs, -20.0), 20.0)) - offset
     ceiling = np.fmax(params.ceiling[rows.workload], config.headroom * situation.level)
     both = ordered(np.minimum(load, ceiling[:, None, None]))
-    return Quantiles(peak=both[:, 0], path=both[:, 1])
+    return Quantiles(both[:, 0], both[:, 1], situation.level, ceiling)
 
 
 def with_lead(situation: Situation, lead_ratio: FloatArray) -> FloatArray:

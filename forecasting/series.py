@@ -22,9 +22,18 @@ RECENT = 90
 """Buckets before an origin that a forecaster may look at closely."""
 
 
+COARSE_S = 300.0
+"""Spacing of the longest history, as far as buckets divide it: seasons need no more."""
+
+
 def bucket_spacing(step_s: float) -> float:
     """Spacing of the long history for samples every `step_s` seconds."""
     return max(BUCKET_S, step_s)
+
+
+def coarse_spacing(step_s: float) -> float:
+    """Spacing of the longest history, a multiple of the bucket spacing."""
+    return bucket_spacing(step_s) * max(round(COARSE_S / bucket_spacing(step_s)), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,22 @@ class History:
     """Mean of the samples of each bucket, (B, m)."""
     maximum: LoadArray
     """Largest sample of each bucket, (B, m)."""
+    coarse_end_s: float
+    """Stamp of the newest complete coarse block, a multiple of the coarse spacing, at most `bucket_end_s`."""
+    coarse_mean: LoadArray
+    """Mean of each coarse block, (B, c)."""
+    coarse_maximum: LoadArray
+    """Largest sample of each coarse block, (B, c)."""
 
     @property
     def bucket_s(self) -> float:
         """Spacing of the buckets in seconds."""
         return bucket_spacing(self.step_s)
+
+    @property
+    def coarse_s(self) -> float:
+        """Spacing of the coarse blocks in seconds."""
+        return coarse_spacing(self.step_s)
 
     @property
     def samples_per_bucket(self) -> int:
@@ -59,13 +79,19 @@ class History:
 
         In buckets only: how many fine samples reach back to the cutoff depends on when it is asked.
         """
+        coarse_end_s = min(cutoff_s // self.coarse_s * self.coarse_s, self.coarse_end_s)
+        forgotten = round((self.bucket_end_s - cutoff_s) / self.bucket_s)
+        blocks = round((self.coarse_end_s - coarse_end_s) / self.coarse_s)
         return History(
             step_s=self.step_s,
             end_s=cutoff_s,
             fine=self.fine[:, :0],
             bucket_end_s=cutoff_s,
-            mean=_earlier(self.mean, round((self.bucket_end_s - cutoff_s) / self.bucket_s)),
-            maximum=_earlier(self.maximum, round((self.bucket_end_s - cutoff_s) / self.bucket_s)),
+            mean=_earlier(self.mean, forgotten),
+            maximum=_earlier(self.maximum, forgotten),
+            coarse_end_s=coarse_end_s,
+            coarse_mean=_earlier(self.coarse_mean, blocks),
+            coarse_maximum=_earlier(self.coarse_maximum, blocks),
         )
 
 
@@ -156,6 +182,16 @@ def _from_fine(history: History, samples: LoadArray) -> Windows:
     total = np.where(present, parts, 0.0).sum(axis=-1)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return Windows(mean, np.fmax.reduce(parts, axis=-1))
+
+
+def summed_up(mean: LoadArray, maximum: LoadArray, k: int) -> tuple[FloatArray, FloatArray]:
+    """Mean and maximum of blocks of k buckets, (B, m // k) each; m is a multiple of k, missing buckets do not count."""
+    means = mean.astype(np.float64).reshape(len(mean), -1, k)
+    present = ~np.isnan(means)
+    count = present.sum(axis=2)
+    total = np.where(present, means, 0.0).sum(axis=2)
+    largest = np.fmax.reduce(maximum.reshape(len(maximum), -1, k), axis=2)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan), largest.astype(np.float64)
 
 
 def bucket_index(history: History, stamp_s: FloatArray) -> IntArray:

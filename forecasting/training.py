@@ -6,6 +6,9 @@ from forecasting.errors import NegativeLoad
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import RECENT, History, Rows, bucket_index, gather, lead_buckets, windows_around
 
+DITHER: FloatArray = (np.array([0, 4, 1, 5, 2, 6, 3]) + 0.5) / 7
+"""Evenly spread thresholds for windows that end inside a bucket; seven, so that every minute of the hour sees each."""
+
 
 def training_rows(history: History, h: int, max_rows: int) -> Rows:
     """Origins whose lead window of `h` steps ends inside the history of its single workload, evenly thinned.
@@ -32,6 +35,21 @@ def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[Flo
     """What came after each origin: peak (or mean) of the lead window, and its last bucket's mean; (R,), NaN unknown."""
     first = bucket_index(history, rows.origin_s) + 1
     n = lead_buckets(history, rows.h)
+    _, after = windows_around(history, rows.workload, first, 0, n)
+    ended = first + n <= history.mean.shape[1]
+    last = gather(history.mean, rows.workload, first + n - 1)
+    return np.where(ended, after.mean if averaged else after.maximum, np.nan), last
+
+
+def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
+    """The same where a lead window ends inside a bucket: it counts for as many of the rows as its share is long.
+
+    Rounding 315 s of 15 s samples up to six minutes would look at 24 samples instead of 21 and forecast too much.
+    """
+    first = bucket_index(history, rows.origin_s) + 1
+    number = np.rint(rows.origin_s / history.bucket_s).astype(np.int64)
+    exact = rows.h * history.step_s / history.bucket_s
+    n = np.maximum(np.floor(exact + DITHER[number % len(DITHER)] + 1e-9), 1).astype(np.int64)
     _, after = windows_around(history, rows.workload, first, 0, n)
     ended = first + n <= history.mean.shape[1]
     last = gather(history.mean, rows.workload, first + n - 1)

@@ -23,7 +23,7 @@ from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signa
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
-from scaler.ring import BUCKETS_S, FINE_S
+from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 
@@ -374,12 +374,13 @@ class Engine:
             self.lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
-        """Read days in buckets and hours at the step; the newest load."""
+        """Read weeks in coarse blocks, days in buckets and hours at the step; the newest load."""
         workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
         measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
         ring = fleet.ring
         if measured is Signal.LOAD or workload.arrival_query is not None:
             for end_s, span_s, spacing_s in (
+                (ring.coarse_end_s, COARSE_S, ring.coarse_s),
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
                 (ring.end_s, FINE_S, fleet.step_s),
             ):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecasting import catalog
+from forecasting import catalog, conformal, ensemble
 from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import FloatArray, IntArray
+from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import History, Rows
 from scaler.core import price
 from scaler.core.decision import State, decide, initial_state
@@ -77,6 +77,8 @@ class Fleet:
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
         self.models = catalog.unfitted(n_rows)
         self._state: State = initial_state(n_rows, step_s)
+        self._record = conformal.empty(n_rows, self.ring.bucket_s)
+        self._ensemble = ensemble.initial_state(n_rows)
         self._good_s, self._skipped_s = np.full((2, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
@@ -107,6 +109,8 @@ class Fleet:
         put(self.columns, at, columns_of([workload]))
         put(self.models, at, catalog.unfitted(1))
         put(self._state, at, initial_state(1, self.step_s))
+        put(self._record, at, conformal.empty(1, self.ring.bucket_s))
+        put(self._ensemble, at, ensemble.initial_state(1))
         self._good_s[row], self._skipped_s[row] = -np.inf, -np.inf
         self._depth[row], self._arrivals[row] = np.nan, np.nan
 
@@ -116,6 +120,8 @@ class Fleet:
         self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
         self.models = stacked([self.models, catalog.unfitted(n)])
         self._state = stacked([self._state, initial_state(n, self.step_s)])
+        self._record = stacked([self._record, conformal.empty(n, self.ring.bucket_s)])
+        self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
         never = np.full(n, -np.inf)
         self._good_s, self._skipped_s = np.append(self._good_s, never), np.append(self._skipped_s, never)
         nothing = np.full(n, np.nan)
@@ -203,6 +209,8 @@ class Fleet:
             self.models.cutoff_s[row] = int(cutoff_s)
         was = take(self._state.price, at)
         put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
+        put(self._record, at, take(learnt.record, slice(part, part + 1)))
+        put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
 
     def missed(self, row: int, t_s: float) -> float:
         """Steps from the row's newest good sample to `t_s`, at least 1; inf where it never had one."""
@@ -243,7 +251,37 @@ class Fleet:
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
         said = catalog.predict(models, self.ring.history(rows), questions)
-        return Forecasts(said.peak, said.path, models.cutoff_s, models.validated)
+        self._look(rows, columns, models, seen.t_s)
+        served = self.as_served(rows, said)
+        self._keep(rows, said, seen.t_s, stale_steps > 0)
+        return Forecasts(served.peak, served.path, served.ceiling, models.cutoff_s, models.validated)
+
+    def as_served(self, rows: slice | IntArray, said: Quantiles) -> Quantiles:
+        """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""
+        return ensemble.applied(take(self._ensemble, rows), said, self.models.epsilon[rows])
+
+    def _look(self, rows: slice, columns: Workloads, models: catalog.Models, t_s: float) -> None:
+        """Compare what was forecast with what came, where an hour has passed since the last look."""
+        due_s = ensemble.due_s(t_s, columns.phase_s)
+        state = take(self._ensemble, rows)
+        for row in np.flatnonzero((due_s > state.looked_s) & (models.speaker != catalog.NOBODY)).tolist():
+            at, own = slice(row, row + 1), slice(rows.start + row, rows.start + row + 1)
+            history, h = self.ring.history(own), int(columns.h[row])
+            bucket_s, epsilon = self.ring.bucket_s, float(models.epsilon[row])
+            kept = conformal.kept_in(take(self._record, own), t_s, bucket_s)
+            track = conformal.joined(history, kept, h, averaged=bool(columns.queue[row])).until(t_s)
+            put(state, at, ensemble.looked(take(state, at), track, epsilon, float(due_s[row]), bucket_s))
+
+    def _keep(self, rows: slice, said: Quantiles, t_s: float, stale: BoolArray) -> None:
+        spacing_s = conformal.stride_s(self.ring.bucket_s)
+        if t_s % spacing_s != 0:
+            return
+        number, record = int(t_s // spacing_s), take(self._record, rows)
+        slot = number % record.number.shape[1]
+        known = ~stale & ~np.isnan(said.peak[:, 0] + said.level)
+        record.number[:, slot] = np.where(known, number, -1)
+        record.level[:, slot] = said.level
+        record.peak[:, slot] = said.peak
 
     def _part(self, columns: Columns, rows: slice) -> Columns:
         """Rows of the fleet's columns; all of them as they are, which spares a fleet of one (`pipe`) the work."""

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
-from forecasting.series import DAY_S, History, LoadArray, bucket_spacing
+from forecasting.series import DAY_S, History, LoadArray, bucket_spacing, coarse_spacing, summed_up
 from scaler.core.domain import Samples
 
 FINE_S = 3 * 3600.0
 """Span kept at the step."""
 BUCKETS_S = 8 * DAY_S
 """Span kept in buckets: a week and a day, so that the same window a week ago is there."""
+COARSE_S = 16 * DAY_S
+"""Span kept in coarse blocks: what each of the kept buckets looked like up to a week before it."""
 
 
 class _Columns:
@@ -63,17 +65,23 @@ class LoadRing:
         n_buckets = max(round(BUCKETS_S / self.bucket_s), 200)
         self._mean = _Columns(n_rows, n_buckets, np.float32)
         self._maximum = _Columns(n_rows, n_buckets, np.float32)
+        self.coarse_s = coarse_spacing(step_s)
+        self.coarse_end_s = end_s // self.coarse_s * self.coarse_s
+        n_blocks = max(round(COARSE_S / self.coarse_s), 200)
+        self._coarse_mean = _Columns(n_rows, n_blocks, np.float32)
+        self._coarse_maximum = _Columns(n_rows, n_blocks, np.float32)
+        self._all = (self._fine, self._mean, self._maximum, self._coarse_mean, self._coarse_maximum)
         self._first_s: FloatArray = np.full(n_rows, np.inf)
 
     def grow(self, n_rows: int) -> None:
         """Add empty rows up to `n_rows`."""
-        for columns in (self._fine, self._mean, self._maximum):
+        for columns in self._all:
             columns.grow(n_rows)
         self._first_s = np.concatenate([self._first_s, np.full(n_rows - len(self._first_s), np.inf)])
 
     def clear(self, row: int) -> None:
         """Forget one row."""
-        for columns in (self._fine, self._mean, self._maximum):
+        for columns in self._all:
             columns.view[row] = np.nan
         self._first_s[row] = np.inf
 
@@ -93,6 +101,25 @@ class LoadRing:
         if after > 0 and new <= self._mean.width and after + k <= self._fine.width:
             stop = self._fine.width - after
             self._sum_up(slice(None), self._fine.view[:, stop - k : stop].astype(np.float64), new)
+        self._advance_coarse()
+
+    def _advance_coarse(self) -> None:
+        new = round((self.bucket_end_s // self.coarse_s * self.coarse_s - self.coarse_end_s) / self.coarse_s)
+        if new > 0:
+            self._coarse_mean.append(new)
+            self._coarse_maximum.append(new)
+            self.coarse_end_s += new * self.coarse_s
+            self._sum_up_blocks(slice(None), new)
+
+    def _sum_up_blocks(self, rows: IntArray | slice, n: int) -> None:
+        """Write the newest n coarse blocks of `rows` anew from the buckets, as many as these reach back to."""
+        k = round(self.coarse_s / self.bucket_s)
+        stop = self._mean.width - round((self.bucket_end_s - self.coarse_end_s) / self.bucket_s)
+        n = min(n, stop // k, self._coarse_mean.width)
+        if n > 0:
+            part = slice(stop - n * k, stop)
+            mean, maximum = summed_up(self._mean.view[rows, part], self._maximum.view[rows, part], k)
+            self._coarse_mean.view[rows, -n:], self._coarse_maximum.view[rows, -n:] = mean, maximum
 
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
         """Store the newest sample of `rows`; NaN leaves it as it is. A bucket that ends here is summed up."""
@@ -102,6 +129,8 @@ class LoadRing:
         if self.end_s == self.bucket_end_s:
             k = round(self.bucket_s / self.step_s)
             self._sum_up(rows, self._fine.view[rows, -k:].astype(np.float64), 1)
+        if self.end_s == self.coarse_end_s:
+            self._sum_up_blocks(rows, 1)
 
     def backfill(
         self,
@@ -122,7 +151,12 @@ class LoadRing:
         self._first_s[row] = min(self._first_s[row], stamps_s[known].min() - spacing_s)
         self._backfill_fine(row, stamps_s[known], values[known], spacing_s)
         part = Samples(values[known], (values if largest is None else largest)[known])
-        self._backfill_buckets(row, stamps_s[known], part, spacing_s)
+        buckets = (self._mean, self._maximum, self.bucket_end_s, self.bucket_s)
+        self._backfill_grid(row, stamps_s[known], part, spacing_s, buckets)
+        blocks = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
+        self._backfill_grid(row, stamps_s[known], part, spacing_s, blocks)
+        # Where the buckets reach, they know more of a block than the samples given.
+        self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
 
     def _backfill_fine(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         view = self._fine.view[row]
@@ -132,12 +166,20 @@ class LoadRing:
             inside = (back >= 0) & (back < len(view))
             view[len(view) - 1 - back[inside]] = values[inside]
 
-    def _backfill_buckets(self, row: int, stamps_s: FloatArray, part: Samples, spacing_s: float) -> None:
-        mean, maximum = self._mean.view[row], self._maximum.view[row]
+    def _backfill_grid(
+        self,
+        row: int,
+        stamps_s: FloatArray,
+        part: Samples,
+        spacing_s: float,
+        grid: tuple[_Columns, _Columns, float, float],
+    ) -> None:
+        means, maxima, end_s, grid_s = grid
+        mean, maximum = means.view[row], maxima.view[row]
         total, count = np.zeros(len(mean)), np.zeros(len(mean))
         largest = np.full(len(mean), -np.inf)
-        for held in range(max(round(spacing_s / self.bucket_s), 1)):
-            back = np.floor((self.bucket_end_s - stamps_s) / self.bucket_s + 1e-9).astype(np.int64) + held
+        for held in range(max(round(spacing_s / grid_s), 1)):
+            back = np.floor((end_s - stamps_s) / grid_s + 1e-9).astype(np.int64) + held
             inside = (back >= 0) & (back < len(mean))
             column = len(mean) - 1 - back[inside]
             np.add.at(total, column, part.mean[inside])
@@ -162,6 +204,9 @@ class LoadRing:
             bucket_end_s=self.bucket_end_s,
             mean=self._mean.view[rows],
             maximum=self._maximum.view[rows],
+            coarse_end_s=self.coarse_end_s,
+            coarse_mean=self._coarse_mean.view[rows],
+            coarse_maximum=self._coarse_maximum.view[rows],
         )
 
     def span_s(self, rows: slice) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from forecasting import catalog
 from forecasting.features import newest
-from forecasting.forecast import FloatArray, IntArray, level_of
+from forecasting.forecast import FloatArray, IntArray, Quantiles, level_of
 from forecasting.series import DAY_S, RECENT, History, Rows
 from scaler.board import Posted
 from scaler.core.domain import UNKNOWN, Workloads, take
@@ -92,8 +92,9 @@ def imagine(fleet: Fleet, rows: IntArray, posted: Sequence[Posted], questions: S
         season_s=_moments(history.end_s, second, weekday),
         imagined=np.arange(len(rows)),
     )
-    said = catalog.predict(fleet.models, replace(history, fine=_recent(history, rows, load)), asked)
-    replicas, made = _needed(said.peak, load, posted, columns), as_posted(posted)
+    raw = catalog.predict(fleet.models, replace(history, fine=_recent(history, rows, load)), asked)
+    said = fleet.as_served(rows, raw)
+    replicas, made = _needed(said, load, posted, columns), as_posted(posted)
     return replace(
         made,
         replicas=replicas,
@@ -104,11 +105,11 @@ def imagine(fleet: Fleet, rows: IntArray, posted: Sequence[Posted], questions: S
     )
 
 
-def _needed(peak: FloatArray, load: FloatArray, posted: Sequence[Posted], columns: Workloads) -> IntArray:
+def _needed(said: Quantiles, load: FloatArray, posted: Sequence[Posted], columns: Workloads) -> IntArray:
     level = np.array([p.decisions.level[p.row] for p in posted], np.float64)
     seen = np.array([p.decisions.load[p.row] for p in posted], np.float64)
     rule = np.array([p.decisions.reactive[p.row] for p in posted], np.int64)
-    need = predictive_need(peak, level, np.zeros(len(level)), columns)
+    need = predictive_need(said, level, np.zeros(len(level)), columns)
     reactive = np.where(np.isnan(load), rule, replicas_for(load, columns.threshold))
     floor = np.where(columns.queue, 0, replicas_for(np.where(np.isnan(load), seen, load), columns.capacity))
     wanted = np.maximum(np.where(need == UNKNOWN, reactive, need), floor)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import settings
 
 from forecasting.forecast import LEVELS, FloatArray, IntArray
-from forecasting.series import History, bucket_spacing
+from forecasting.series import History, bucket_spacing, coarse_spacing, summed_up
 from scaler.core.domain import UNKNOWN, Forecasts, Observations, Workload, Workloads, columns_of
 
 WEDNESDAY_S = 1_789_516_800.0
@@ -48,7 +48,7 @@ def some_observations(n: int = 1, **columns: Any) -> Observations:
 def some_forecasts(n: int = 1, peak: Any = 100.0) -> Forecasts:
     """n rows that are sure of one peak, or whose quantiles are given as (n, Q)."""
     quantiles = np.array(np.broadcast_to(peak, (n, len(LEVELS))), dtype=np.float64)
-    return Forecasts(quantiles, quantiles.copy(), np.full(n, 1), np.full(n, True))
+    return Forecasts(quantiles, quantiles.copy(), np.full(n, np.inf), np.full(n, 1), np.full(n, True))
 
 
 def changed(columns: Any, n: int, changes: dict[str, Any]) -> Any:
@@ -75,21 +75,23 @@ def history_rows(
     """The same for several workloads."""
     bucket_s = bucket_spacing(step_s)
     k = round(bucket_s / step_s)
+    k_coarse, days = round(coarse_spacing(step_s) / bucket_s), max(round(16 * DAY_S / bucket_s), 200)
     n_buckets, n_fine = max(round(8 * DAY_S / bucket_s), 200), max(round(3 * 3600 / step_s), 2 * 90 * k)
-    stamps_s = end_s - step_s * np.arange(n_buckets * k)[::-1]
+    days -= days % k_coarse
+    stamps_s = end_s - step_s * np.arange(days * k)[::-1]
     samples = np.stack([np.where(stamps_s > end_s - span_s, load(stamps_s), np.nan) for load in loads])
-    parts = samples.reshape(len(loads), n_buckets, k)
-    present = ~np.isnan(parts)
-    count = present.sum(axis=2)
-    total = np.where(present, parts, 0.0).sum(axis=2)
-    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    mean, maximum = summed_up(samples, samples, k)
+    coarse_mean, coarse_maximum = summed_up(mean, maximum, k_coarse)
     return History(
         step_s=step_s,
         end_s=end_s,
         fine=np.ascontiguousarray(samples[:, -n_fine:]),
         bucket_end_s=end_s,
-        mean=mean.astype(np.float32),
-        maximum=np.fmax.reduce(parts, axis=2).astype(np.float32),
+        mean=np.ascontiguousarray(mean[:, -n_buckets:]).astype(np.float32),
+        maximum=np.ascontiguousarray(maximum[:, -n_buckets:]).astype(np.float32),
+        coarse_end_s=end_s,
+        coarse_mean=coarse_mean.astype(np.float32),
+        coarse_maximum=coarse_maximum.astype(np.float32),
     )
 
 

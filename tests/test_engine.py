@@ -19,7 +19,7 @@ async def test_a_workload_is_tracked_decided_and_fitted_from_its_first_request()
         assert engine.asked("shop", "web", METADATA) == key
         posted = await engine.first(key)
         assert posted.mode is Mode.RECOVERY
-        assert [n for _, _, n in source.reads] == [11520, 720, 1]
+        assert [n for _, _, n in source.reads] == [4608, 11520, 720, 1]
         async with asyncio.timeout(60):
             while engine.counters.fits == 0:
                 await asyncio.sleep(0.05)

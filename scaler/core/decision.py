@@ -69,10 +69,11 @@ def decide(
     worth = price.price_of(state.price)
     level = price.level_of(worth)
     clearing = policies.clearing_rate(forecasts.peak, seen, fleet)
-    predictive = policies.predictive_need(forecasts.peak, level, clearing, fleet)
-    available = predictive >= 0
+    low, high = policies.predictive_range(forecasts, worth, clearing, fleet)
+    available = low >= 0
+    predictive = guardrails.steadied(low, high, current)
     met = np.where(fleet.queue, seen.arrivals, seen.load)
-    price_state = price.step(state.price, met, predictive, alone, fleet, available & ~np.isnan(met))
+    price_state = price.step(state.price, met, (low, high), alone, fleet, available & ~np.isnan(met))
 
     mode, earned = trust.assess(seen, available, forecasts.validated, rules)
     served = policies.serve(mode, earned, reactive, predictive, state.decided)

@@ -154,6 +154,13 @@ class Workloads:
     """Wanted age of the oldest message or wanted latency, NaN where not stated."""
     shadow: BoolArray
     """Decide and record, but serve the reactive answer."""
+    phase_s: FloatArray
+    """When within each hour its slow work falls due, so that a fleet's spreads."""
+
+    @property
+    def hold(self) -> IntArray:
+        """Steps for which a scale-down waits: a quarter of the lead window, rounded up, (B,)."""
+        return -(-self.h // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,8 @@ class Forecasts:
     """Quantiles of the largest load in the lead window at LEVELS, (B, Q); NaN where there is none."""
     path: FloatArray
     """Quantiles of the load at t + h, (B, Q)."""
+    ceiling: FloatArray
+    """Largest load worth believing at any level, (B,)."""
     version: IntArray
     """Cutoff of the model in Unix seconds, 0 for the naive forecaster."""
     validated: BoolArray
@@ -277,6 +286,7 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         hpa_maximum=counts([UNKNOWN] * len(workloads)),
         latency_target_s=numbers([np.nan if w.latency_target_s is None else w.latency_target_s for w in workloads]),
         shadow=np.array([w.shadow for w in workloads], dtype=np.bool_),
+        phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from forecasting.forecast import BoolArray, FloatArray, IntArray
 from scaler.core.domain import Workloads, pushed
 
-STABILIZATION_S = 60.0
-"""A scale-down waits until all proposals of this window agree; measured cheaper than 300 s by 3–20 % replica-hours."""
+LONGEST_HOLD_S = 900.0
+"""Longest that a scale-down waits for all proposals to agree; it waits a quarter of the lead window."""
 UP_FACTOR, UP_REPLICAS = 4.0, 20
 """Per minute a count may grow fourfold or by 20, whichever is more: prediction may jump, a broken number may not."""
 DOWN_SHARE, DOWN_REPLICAS = 0.5, 4
@@ -53,15 +53,34 @@ MANY = np.iinfo(np.int64).max
 
 def initial_state(n: int, step_s: float) -> GuardState:
     """Nothing remembered, with room for the windows at this step."""
-    proposals = np.full((n, max(math.ceil(STABILIZATION_S / step_s) - 1, 1)), NOTHING)
+    proposals = np.full((n, max(math.ceil(LONGEST_HOLD_S / step_s), 1)), NOTHING)
     decided = np.full((n, max(math.ceil(RATE_WINDOW_S / step_s), 1)), NOTHING)
     return GuardState(proposals, decided)
 
 
 def stabilization(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
-    """Scale down only to the largest proposal of the window. (B,)"""
-    del tick, fleet
-    return np.maximum(n, state.proposals.max(axis=1)), replace(state, proposals=pushed(state.proposals, n))
+    """Scale down only to the largest proposal of the last quarter of a lead window. (B,)
+
+    One step too low uncovers the whole window that follows, for a replica must have been asked for all along.
+    """
+    del tick
+    return held(n, state.proposals, fleet), replace(state, proposals=pushed(state.proposals, n))
+
+
+def held(n: IntArray, earlier: IntArray, fleet: Workloads) -> IntArray:
+    """The largest of n and the proposals of the hold before it, (B,); `earlier` is newest first, (B, W)."""
+    within = np.arange(earlier.shape[1]) < fleet.hold[:, None]
+    return np.asarray(np.maximum(n, np.where(within, earlier, NOTHING).max(axis=1)))
+
+
+def steadied(low: IntArray, high: IntArray, current: IntArray) -> IntArray:
+    """Stay at `current` while it lies between both needs, else go to the nearer, (B,).
+
+    Coming down must be surer than going up: `low` is what is worth buying, `high` what is worth keeping. UNKNOWN needs
+    stay unknown; without a current count the higher is taken.
+    """
+    inside = np.minimum(np.maximum(current, low), high)
+    return np.where(current < 0, high, inside)
 
 
 def rate(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:

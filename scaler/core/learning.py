@@ -11,14 +11,16 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
-from forecasting import catalog
+from forecasting import catalog, conformal, ensemble
 from forecasting.catalog import Models
+from forecasting.conformal import Record
+from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import FloatArray
+from forecasting.forecast import FloatArray, Quantiles
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
 from scaler.core import hpa, price
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, take
-from scaler.core.policies import predictive_need, reactive_rules
+from scaler.core.policies import predictive_range, reactive_rules
 
 REPLAY_S = 3 * DAY_S
 """Longest stretch before a cutoff over which the price is replayed."""
@@ -26,8 +28,8 @@ FIT_BUDGET_S = 60.0
 """A fit with cutoff T is adopted at T plus this on every replica of the service, in replay and in `pipe`."""
 YOUNG_S, YOUNG_PERIOD_S = 2 * DAY_S, 3600.0
 """While a history is younger than two days, each hour changes what can be learnt from it."""
-PERIOD_S = 6 * 3600.0
-"""Between fits of a grown history."""
+PERIOD_S = DAY_S
+"""Between fits of a grown history: twice or four times a day forecast no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Learnt:
     models: Models
     price: price.PriceState
     """State of the feedback at the end of the history."""
+    record: Record
+    """Forecasts of the last two days as they would have been made."""
+    ensemble: EnsembleState
+    """What these say of the members and their coverage."""
 
 
 def due_cutoff_s(now_s: float, history_s: float, fingerprint: str, bucket_s: float) -> float:
@@ -58,7 +64,8 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
     models = _fitted(history, fleet, cutoff_s)
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
     before = _fitted(history, fleet, cutoff_s - span_s)
-    return Learnt(models, _replayed(history, (before, models), cutoff_s, fleet, cutoff_s - span_s))
+    peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
+    return Learnt(models, _replayed(history, peaks.said, fleet, cutoff_s - span_s), peaks.record, peaks.ensemble)
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:
@@ -81,14 +88,20 @@ def stacked(parts: Sequence[Columns]) -> Columns:
     return type(parts[0])(**values)
 
 
-def _replayed(
-    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, begin_s: FloatArray
-) -> price.PriceState:
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Forecasts of B workloads at each of n buckets, as they would have been served, and what they leave behind."""
+
+    said: Quantiles
+    """Peaks (B, n, Q) and ceilings (B, n)."""
+    record: Record
+    ensemble: EnsembleState
+
+
+def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: FloatArray) -> price.PriceState:
     """Price after all buckets that ended since `begin_s`, (B,). One step of the rules per bucket."""
-    bucket_s = history.bucket_s
-    n_buckets = round((history.bucket_end_s - float(begin_s.min())) / bucket_s)
+    bucket_s, n_buckets = history.bucket_s, said.peak.shape[1]
     coarse = replace(fleet, h=lead_buckets(history, fleet.h))
-    peaks = _forecast_all(history, models, cutoff_s, fleet, n_buckets)
     state, rules = price.initial_state(len(fleet.h), bucket_s), reactive_rules(fleet)
     no_backlog = np.zeros(len(fleet.h))
     rule_state, alone = hpa.initial_state((len(fleet.h), 1), bucket_s), np.ones((len(fleet.h), 1), np.int64)
@@ -102,21 +115,54 @@ def _replayed(
         begun = history.bucket_end_s - (n_buckets - 1 - bucket) * bucket_s > begin_s
         load = np.where(begun, load, np.nan)
         alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
-        level = price.level_of(price.price_of(state))
-        wanted = predictive_need(peaks[:, bucket], level, no_backlog, coarse)
+        now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], load, said.ceiling[:, bucket])
+        needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
         # A queue's history holds its arrivals; what the rule would have made of its depth is not known.
         yardstick = np.where(fleet.queue, UNBOUNDED, alone[:, 0])
-        state = price.step(state, load, wanted, yardstick, coarse, (wanted >= 0) & ~np.isnan(load))
-    return state
+        state = price.step(state, load, needs, yardstick, coarse, (needs[0] >= 0) & ~np.isnan(load))
+    # Loads are summed per step by the service and were summed per bucket here.
+    steps = bucket_s / history.step_s
+    return replace(state, reactive_load=state.reactive_load * steps, reactive_short=state.reactive_short * steps)
 
 
 def _forecast_all(
-    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, n_buckets: int
-) -> FloatArray:
-    """Quantiles of the peak at the end of each of the last `n_buckets` buckets, (B, n_buckets, Q)."""
-    n = len(fleet.h)
-    origin_s = np.tile(history.bucket_end_s - (n_buckets - 1 - np.arange(n_buckets)) * history.bucket_s, n)
+    history: History, models: tuple[Models, Models], cutoff_s: FloatArray, fleet: Workloads, begin_s: FloatArray
+) -> Replay:
+    """Forecasts at the end of each bucket since the earliest of `begin_s`, the earlier fit's until its successor's."""
+    n, n_buckets = len(fleet.h), round((history.bucket_end_s - float(begin_s.min())) / history.bucket_s)
+    back = np.arange(n_buckets - 1, -1, -1, dtype=np.float64)
+    moment_s: FloatArray = history.bucket_end_s - back * history.bucket_s
+    origin_s = np.tile(moment_s, n)
     rows = Rows(np.repeat(np.arange(n), n_buckets), origin_s, np.repeat(fleet.h, n_buckets), origin_s)
-    before, after = (catalog.predict(fitted, history, rows).peak for fitted in models)
-    fresh = (origin_s > np.repeat(cutoff_s, n_buckets))[:, None]
-    return np.where(fresh, after, before).reshape(n, n_buckets, -1)
+    fresh = origin_s > np.repeat(cutoff_s, n_buckets)
+    before, after = (catalog.predict(fitted, history, rows) for fitted in models)
+    raw = Quantiles(
+        *(
+            np.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old).reshape(n, n_buckets, *new.shape[1:])
+            for old, new in (
+                (getattr(before, name), getattr(after, name)) for name in ("peak", "path", "level", "ceiling")
+            )
+        )
+    )
+    parts = []
+    for row in range(n):
+        at = slice(row, row + 1)
+        said = Quantiles(raw.peak[row], raw.path[row], raw.level[row], raw.ceiling[row])
+        silent = moment_s <= begin_s[row]
+        said = replace(said, peak=np.where(silent[:, None], np.nan, said.peak))
+        parts.append(_served(take(history, at), said, take(fleet, at), moment_s, float(models[1].epsilon[row])))
+    peak = np.stack([part[0] for part in parts])
+    served = Quantiles(peak, raw.path, raw.level, raw.ceiling)
+    return Replay(served, stacked([part[1] for part in parts]), stacked([part[2] for part in parts]))
+
+
+def _served(
+    history: History, said: Quantiles, fleet: Workloads, moment_s: FloatArray, epsilon: float
+) -> tuple[FloatArray, Record, EnsembleState]:
+    """One workload's forecasts as they would have been served, (n, Q), what is kept of them, and the last look."""
+    kept = conformal.kept_at(moment_s, said.peak, said.level, history.bucket_s)
+    past = conformal.joined(history, kept, int(fleet.h[0]), averaged=bool(fleet.queue[0]))
+    context = (epsilon, float(fleet.phase_s[0]), history.bucket_s)
+    states, last = ensemble.replayed(ensemble.initial_state(1), past, moment_s, context)
+    served = ensemble.applied(states, said, np.full(len(moment_s), epsilon)).peak
+    return served, conformal.filled(kept, history.bucket_s), last

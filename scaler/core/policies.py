@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from forecasting.forecast import FloatArray, IntArray, at_level
-from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Mode, Observations, Workloads
+from forecasting.forecast import FloatArray, IntArray, Quantiles, at_level
+from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Forecasts, Mode, Observations, Workloads
 from scaler.core.guardrails import replicas_for
 from scaler.core.hpa import DEFAULT_DOWN, DEFAULT_UP, HpaRules, HpaState, policy, step
 
@@ -58,12 +58,26 @@ def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> Flo
     return np.where(fleet.queue, backlog / np.maximum(allowed_s, 1.0), 0.0)
 
 
-def predictive_need(peak: FloatArray, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
+RHO = 3.0
+"""A replica is bought where one short replica is worth R / RHO of them, and kept where it is worth R."""
+
+
+def predictive_range(
+    said: Forecasts | Quantiles, price: FloatArray, clearing: FloatArray, fleet: Workloads
+) -> tuple[IntArray, IntArray]:
+    """Replicas that are worth buying and those worth keeping at the price R of a short replica, (B,) each."""
+    low, high = (predictive_need(said, worth / (1.0 + worth), clearing, fleet) for worth in (price / RHO, price))
+    return low, high
+
+
+def predictive_need(said: Forecasts | Quantiles, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
     """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), (B,).
 
-    UNKNOWN where there is no forecast, or a queue whose capacity was not stated.
+    UNKNOWN where there is no forecast, or a queue whose capacity was not stated. Ratios of loads below a quarter of a
+    replica mean nothing, so that much is added before logarithms are taken.
     """
-    upper = at_level(peak, level)
+    upper = np.fmin(at_level(said.peak, level, 0.25 * fleet.capacity), said.ceiling)
+    upper = np.where(np.isnan(said.peak[:, 0]), np.nan, upper)
     need = replicas_for(upper + clearing, fleet.capacity)
     return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
 

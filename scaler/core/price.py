@@ -13,10 +13,11 @@ import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
 from scaler.core.domain import Workloads, pushed
+from scaler.core.guardrails import LONGEST_HOLD_S, NOTHING, held, replicas_for, steadied
 
-RATE = 0.4
+RATE = 0.25
 """Step of log R per lead window and unit of short share. Without shortage and with a target of 1 % the price falls by
-half in about two days of five-minute windows; one wholly short window raises it by half again."""
+half in about ten days of five-minute windows, and one wholly short window raises it by a quarter; faster, it swings."""
 LOWEST, HIGHEST = math.log(0.8 / 0.2), math.log(0.999 / 0.001)
 """log R at the levels 0.8 and 0.999."""
 INITIAL = math.log(0.97 / 0.03)
@@ -39,6 +40,8 @@ class PriceState:
     log_price: FloatArray
     proposals: IntArray
     """Forecast-only proposals, newest first, (B, H)."""
+    wants: IntArray
+    """The same before they were held, newest first, (B, W)."""
     alone: IntArray
     """The reactive rule's counts, newest first, (B, H)."""
     load: FloatArray
@@ -51,6 +54,8 @@ class PriceState:
     """Decayed load under the reactive rule."""
     reactive_short: FloatArray
     """Decayed short load under the reactive rule."""
+    windows: FloatArray
+    """Decayed number of lead windows that were counted."""
 
 
 def initial_state(n: int, step_s: float) -> PriceState:
@@ -58,8 +63,18 @@ def initial_state(n: int, step_s: float) -> PriceState:
     width = max(math.ceil(LONGEST_WINDOW_S / step_s), 4)
     rings = np.full((2, n, width), MANY)
     zeros = np.zeros((5, n))
+    wants = np.full((n, max(math.ceil(LONGEST_HOLD_S / step_s), 1)), NOTHING)
     return PriceState(
-        np.full(n, INITIAL), rings[0], rings[1], zeros[0], zeros[1], np.zeros(n, np.int64), zeros[2], zeros[3]
+        np.full(n, INITIAL),
+        rings[0],
+        wants,
+        rings[1],
+        zeros[0],
+        zeros[1],
+        np.zeros(n, np.int64),
+        zeros[2],
+        zeros[3],
+        zeros[4],
     )
 
 
@@ -70,6 +85,7 @@ def adopted(current: PriceState, learnt: PriceState) -> PriceState:
         log_price=learnt.log_price,
         reactive_load=learnt.reactive_load,
         reactive_short=learnt.reactive_short,
+        windows=learnt.windows,
     )
 
 
@@ -96,15 +112,16 @@ def target_shortage(state: PriceState, fleet: Workloads) -> FloatArray:
 def step(
     state: PriceState,
     load: FloatArray,
-    proposal: IntArray,
+    needs: tuple[IntArray, IntArray],
     alone: IntArray,
     fleet: Workloads,
     learning: BoolArray,
 ) -> PriceState:
     """Count one sample against the virtual actuators; at the end of a lead window move the price.
 
-    `load` is what replicas must meet, for queues the arrivals. `proposal` and `alone` are this tick's; they reach the
-    actuators h steps later. Rows that are not `learning` (no forecast, or no sample) are frozen: no wind-up.
+    `load` is what replicas must meet, for queues the arrivals. `needs` (worth buying, worth keeping) and `alone` are
+    this tick's; they reach the actuators h steps later. Rows that are not `learning` (no forecast, or no sample) are
+    frozen: no wind-up.
     """
     h = np.minimum(fleet.h, state.proposals.shape[1])
     outside = np.arange(int(h.max())) >= h[:, None]
@@ -112,9 +129,12 @@ def step(
     y = np.where(counts, load, 0.0)
     short = np.where(y > fleet.capacity * _serving(state.proposals, outside), y, 0.0)
     short_alone = np.where(y > fleet.capacity * _serving(state.alone, outside), y, 0.0)
+    want = _want(state.proposals[:, 0], needs, np.where(learning, load, 0.0), fleet)
+    proposal = held(want, state.wants, fleet)
     counted = replace(
         state,
         proposals=_after(state.proposals, proposal, learning),
+        wants=_after(state.wants, want, learning),
         alone=_after(state.alone, alone, learning),
         load=state.load + y,
         short=state.short + short,
@@ -123,12 +143,15 @@ def step(
         reactive_short=state.reactive_short + short_alone,
     )
     ended = learning & (counted.seen >= h)
+    counted = replace(counted, windows=counted.windows + ended)
     return _closed(counted, fleet, ended) if ended.any() else counted
 
 
 def _closed(state: PriceState, fleet: Workloads, ended: BoolArray) -> PriceState:
-    share = state.short / np.maximum(state.load, 1e-12)
-    moved = state.log_price + RATE * np.where(state.load > 0, share - target_shortage(state, fleet), 0.0)
+    # In units of a usual window's load, so that the short share of all windows together meets the target.
+    usual = state.reactive_load / np.maximum(state.windows, 1.0)
+    missed = (state.short - target_shortage(state, fleet) * state.load) / np.maximum(usual, 1e-12)
+    moved = state.log_price + RATE * np.where(state.load > 0, np.minimum(missed, 1.0), 0.0)
     decay = np.where(ended, 1.0 - 1.0 / MEMORY_WINDOWS, 1.0)
     return replace(
         state,
@@ -138,7 +161,15 @@ def _closed(state: PriceState, fleet: Workloads, ended: BoolArray) -> PriceState
         seen=np.where(ended, 0, state.seen),
         reactive_load=state.reactive_load * decay,
         reactive_short=state.reactive_short * decay,
+        windows=state.windows * decay,
     )
+
+
+def _want(current: IntArray, needs: tuple[IntArray, IntArray], load: FloatArray, fleet: Workloads) -> IntArray:
+    """What the virtual actuator wants: steadied and never below the load now, as the decision is, (B,)."""
+    floor = np.where(fleet.queue, 0, replicas_for(load, fleet.capacity))
+    low, high = (np.maximum(need, floor) for need in needs)
+    return steadied(low, high, np.where(current == MANY, NOTHING, current))
 
 
 def _serving(ring: IntArray, outside: BoolArray) -> FloatArray:

@@ -59,7 +59,7 @@ def random_sight(rng: np.random.Generator, n: int, t_s: float) -> tuple[Observat
         replicas=replicas,
         ready=np.where(replicas < 0, UNKNOWN, rng.integers(0, 80, n)),
     )
-    return seen, Forecasts(quantiles, quantiles, rng.integers(0, 2, n), rng.random(n) < 0.7)
+    return seen, Forecasts(quantiles, quantiles, 1.5 * quantiles[:, -1], rng.integers(0, 2, n), rng.random(n) < 0.7)
 
 
 def lived(rng: np.random.Generator, n: int, n_ticks: int) -> tuple[Workloads, list[tuple[Observations, Forecasts]]]:
@@ -253,8 +253,9 @@ def test_confidence_is_the_probability_that_the_decided_replicas_suffice():
     spread = np.array([[100.0, 150.0, 200.0, 250.0, 300.0]])
     made, _ = one(seen=some_observations(load=100.0), forecasts=some_forecasts(peak=spread))
     decided_load = float(made.predicted_replicas[0] * 10)
-    assert decided_load == 210.0
-    assert 0.97 < made.confidence[0] < 0.99
+    # Ten run; the level at which a replica is worth buying, 0.915, reads 155.
+    assert decided_load == 160.0
+    assert 0.90 < made.confidence[0] < 0.95
 
 
 def test_a_queue_is_priced_by_its_arrivals():

@@ -16,6 +16,7 @@ from scaler.core.guardrails import (
     load_floor,
     rate,
     replicas_for,
+    steadied,
 )
 from tests.fakes import counts, loads, some_fleet
 
@@ -38,12 +39,30 @@ def test_the_order_is_the_policy():
 
 
 def test_a_scale_down_waits_until_the_whole_window_agrees():
-    # 60 s at 15 s: the proposal and the three before it.
-    assert guarded([20, 10, 10, 10, 10, 10]) == [20, 20, 20, 20, 10, 10]
+    # A quarter of a lead window of 12: the proposal and the three before it.
+    assert guarded([20, 10, 10, 10, 10, 10], h=12) == [20, 20, 20, 20, 10, 10]
 
 
 def test_inside_the_window_it_falls_to_the_largest_proposal():
-    assert guarded([20, 15, 12, 13, 12, 12, 12, 12]) == [20, 20, 20, 20, 15, 13, 13, 12]
+    assert guarded([20, 15, 12, 13, 12, 12, 12, 12], h=12) == [20, 20, 20, 20, 15, 13, 13, 12]
+
+
+def test_the_longer_the_lead_the_longer_a_scale_down_waits():
+    state = initial_state(2, 15.0)
+    fleet, waited = some_fleet(2, h=np.array([1, 21])), []
+    for proposal in (20, 10, 10, 10, 10, 10, 10, 10):
+        n, _, state = guard(counts(proposal, proposal), tick(), state, fleet)
+        waited.append(n.tolist())
+    assert [n[0] for n in waited] == [20, 20, 10, 10, 10, 10, 10, 10]
+    assert [n[1] for n in waited] == [20, 20, 20, 20, 20, 20, 20, 10]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "current", "wanted"),
+    [(10, 14, 12, 12), (10, 14, 8, 10), (10, 14, 20, 14), (10, 14, -1, 14), (-1, -1, 12, -1), (14, 14, 9, 14)],
+)
+def test_a_count_between_both_needs_stays(low, high, current, wanted):
+    assert steadied(counts(low), counts(high), counts(current))[0] == wanted
 
 
 def test_a_scale_up_waits_for_nothing():

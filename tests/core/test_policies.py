@@ -1,18 +1,21 @@
 """What each rule wants, and what a mode serves of both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from scaler.core import hpa
 from scaler.core.domain import UNKNOWN, Mode
-from scaler.core.policies import clearing_rate, predictive_need, reactive, reactive_rules, serve
-from tests.fakes import counts, loads, some_fleet, some_observations
+from scaler.core.policies import clearing_rate, predictive_need, predictive_range, reactive, reactive_rules, serve
+from tests.fakes import counts, loads, some_fleet, some_forecasts, some_observations
 
 SURE = np.full((1, 5), 200.0)
 
 
 def need(peak=SURE, level=0.97, clearing=0.0, **columns) -> int:
-    return int(predictive_need(peak, loads(level), loads(clearing), some_fleet(**columns))[0])
+    said = some_forecasts(peak=peak)
+    return int(predictive_need(said, loads(level), loads(clearing), some_fleet(**columns))[0])
 
 
 def served(mode, earned, r, p, last=UNKNOWN) -> int:
@@ -22,10 +25,20 @@ def served(mode, earned, r, p, last=UNKNOWN) -> int:
 def test_the_forecast_wants_its_level_over_the_capacity():
     assert need() == 20
     assert need(capacity=11.0) == 19  # 18.2
-    spread = np.array([[95.0, 145.0, 195.0, 245.0, 295.0]])
-    assert need(spread, 0.97) == 20
-    assert need(spread, 0.99) == 25
-    assert need(spread, 0.5) == 10
+    spread = np.exp(np.array([[0.7, 2.3, 3.5, 4.6, 5.3]]) / 4) * 100.0
+    assert [need(spread, level) for level in (0.5, 0.9, 0.97, 0.99)] == [12, 18, 24, 32]
+
+
+def test_no_more_is_wanted_than_the_largest_load_worth_believing():
+    said = replace(some_forecasts(peak=np.array([[10.0, 100.0, 200.0, 300.0, 400.0]])), ceiling=loads(250.0))
+    assert predictive_need(said, loads(0.995), loads(0.0), some_fleet())[0] == 25
+
+
+def test_a_replica_is_kept_at_a_higher_level_than_it_is_bought_at():
+    spread = np.array([[100.0, 150.0, 200.0, 250.0, 300.0]])
+    low, high = predictive_range(some_forecasts(peak=spread), loads(32.0), loads(0.0), some_fleet())
+    assert (low[0], high[0]) == (need(spread, 32 / 35), need(spread, 32 / 33))
+    assert low[0] < high[0]
 
 
 def test_without_a_forecast_nothing_is_wanted():

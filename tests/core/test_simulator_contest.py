@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from forecasting import catalog
 from forecasting.forecast import FloatArray
-from scaler.core import price
-from scaler.core.domain import Observations, Samples, Workload, columns_of
-from scaler.core.learning import Learnt, due_cutoff_s
+from scaler.core.domain import Observations, Samples, Workload, columns_of, take
+from scaler.core.learning import due_cutoff_s, learn
 from scaler.core.simulator.cluster import Answer, Seen
 from scaler.core.simulator.constants import ALL
 from scaler.core.simulator.controllers import AtLeast, Reactive, WithNet, trigger_rules
@@ -44,8 +42,7 @@ def test_forecasts_made_in_advance_are_those_of_the_service() -> None:
         cutoff_s = due_cutoff_s(now_s, now_s - START_S, WORKLOAD.fingerprint, 60.0)
         assert foreseen.version[step] == int(cutoff_s)
         history, _ = fleet.lesson([0])
-        fitted = catalog.fit(history.until(cutoff_s), int(fleet.columns.h[0]), averaged=False)
-        fleet.adopt(0, Learnt(fitted, price.initial_state(1, STEP_S)), 0, cutoff_s)
+        fleet.adopt(0, learn(history, take(fleet.columns, slice(0, 1)), np.array([cutoff_s])), 0, cutoff_s)
         said = fleet.forecast(slice(0, 1), observed(now_s, float(foreseen.stale_s[step])))
         assert said.peak[0] == pytest.approx(foreseen.peak[step], rel=0.02)
         assert bool(foreseen.validated[step])

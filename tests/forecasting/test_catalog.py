@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from forecasting import catalog, naive, regression
-from forecasting.catalog import NAIVE, NOBODY, REGRESSION
+from forecasting import boosting, catalog, naive
+from forecasting.catalog import BOOSTING, NAIVE, NOBODY, REGRESSION
 from forecasting.errors import NotEnoughHistory
 from forecasting.series import Rows
 from scaler.core.learning import stacked
 from tests.fakes import DAY_S, WEDNESDAY_S, history_of, history_rows, seasonal_load
 
 
-def test_the_regression_speaks_where_it_could_be_fitted():
+def test_the_booster_speaks_where_it_could_be_fitted():
     models = catalog.fit(history_of(seasonal_load(), DAY_S), 8, averaged=False)
-    assert models.speaker.tolist() == [REGRESSION]
+    assert models.speaker.tolist() == [BOOSTING]
     assert models.cutoff_s.tolist() == [WEDNESDAY_S]
     assert models.validated.tolist() == [True]
 
@@ -22,6 +22,12 @@ def test_the_naive_forecaster_speaks_for_a_short_history():
     models = catalog.fit(history_of(seasonal_load(), 2 * 3600.0), 8, averaged=False)
     assert models.speaker.tolist() == [NAIVE]
     assert models.validated.tolist() == [False]
+
+
+def test_the_regression_speaks_where_the_booster_has_too_few_origins():
+    models = catalog.fit(history_of(seasonal_load(), 8 * 3600.0), 8, averaged=False)
+    assert models.speaker.tolist() == [REGRESSION]
+    assert models.validated.tolist() == [True]
 
 
 def test_nobody_speaks_for_no_history():
@@ -40,9 +46,9 @@ def test_each_workload_is_answered_by_its_own_speaker():
     fitted = catalog.fit(alone[0], 8, averaged=False)
     short = catalog.fit_naive(alone[1], 8, averaged=False)
     models = stacked([fitted, short, catalog.unfitted(1)])
-    assert models.speaker.tolist() == [REGRESSION, NAIVE, NOBODY]
+    assert models.speaker.tolist() == [BOOSTING, NAIVE, NOBODY]
     said = catalog.predict(models, history, Rows.live(history, np.full(3, 8)))
     one = Rows.live(alone[0], np.array([8]))
-    assert said.peak[0].tobytes() == regression.predict(fitted.regression, alone[0], one).peak[0].tobytes()
+    assert said.peak[0].tobytes() == boosting.predict(fitted.boosting, alone[0], one).peak[0].tobytes()
     assert said.peak[1].tobytes() == naive.predict(short.naive, alone[1], one).peak[0].tobytes()
     assert np.isnan(said.peak[2]).all()

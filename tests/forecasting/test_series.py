@@ -24,7 +24,7 @@ M = 10.0
 def minutes(*mean: float, end_s: float = 6000.0) -> History:
     """A history of one-minute steps: fine samples, means and maxima are the same numbers."""
     values = np.array([mean])
-    return History(60.0, end_s, values, end_s, values, values)
+    return History(60.0, end_s, values, end_s, values, values, end_s, values[:, :0], values[:, :0])
 
 
 def around(history: History, first: int, n_before: int, n: int) -> tuple[float, float, float]:

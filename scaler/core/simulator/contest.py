@@ -27,7 +27,7 @@ from scaler.core.simulator.controllers import (
     shipped_rules,
     trigger_rules,
 )
-from scaler.core.simulator.foresight import Past, foresee, learnt_price
+from scaler.core.simulator.foresight import Past, foresee
 from scaler.core.simulator.load import peak_ahead, same_time_before
 from scaler.core.simulator.scene import Part, Question, Scene, cut
 from scaler.core.simulator.score import Tally, figures, shortage, tally
@@ -149,7 +149,7 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
     workload, load = scene.question.workload, cut(scene.load, part)
     past = Past.of(scene.load.sample, scene.question.start_s, scene.step_s)
     foreseen = foresee(past, load.t_s, scene.fleet, workload.fingerprint, progress)
-    ours, served = _ours(scene, past, foreseen)
+    ours, served = _ours(scene, foreseen)
     peak = peak_ahead(load.value, int(scene.fleet.h[0]))
     median = AtLeast(foreseen.peak[:, 0] * _per_replica(scene) / scene.capacity)
     other = Entry("max_reactive_forecast", TARGET, TRIGGERS, median, _rules(scene, TRIGGERS, TRIGGER_WINDOW_S))
@@ -187,7 +187,7 @@ def heats_of(question: Question) -> tuple[str, ...]:
     return tuple(name for name in HEATS if name != "calibration" or question.asks(CALIBRATED))
 
 
-def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ours]:
+def _ours(scene: Scene, foreseen: Foreseen) -> tuple[list[Entry], Ours]:
     """Our decision over all prices, and as it ships: with the price that its feedback finds, and without a capacity."""
     prices = np.concatenate([PRICES, [np.nan, np.nan]])
     n = len(prices)
@@ -195,11 +195,7 @@ def _ours(scene: Scene, past: Past, foreseen: Foreseen) -> tuple[list[Entry], Ou
     blind = fleet.capacity.copy()
     blind[-1] = fleet.threshold[-1]
     fleet = replace(fleet, capacity=blind)
-    price = learnt_price(
-        past, float(scene.load.t_s[scene.test.first]), scene.fleet, scene.question.workload.fingerprint
-    )
-    state = replace(decision.initial_state(n, scene.step_s), price=stacked([price] * n))
-    served = Ours(foreseen, fleet, state, prices, scene.step_s)
+    served = Ours(foreseen, fleet, decision.initial_state(n, scene.step_s), prices, scene.step_s)
     first = Entry(OURS, "price of a short replica", prices, served, _shipped(scene, n))
     return [first], served
 

@@ -4,14 +4,16 @@ Baselines are what a person would configure today: a KEDA trigger whose query re
 the service's own decision, tick by tick, on forecasts that were made in advance (they do not depend on actions).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core import dead_band, decision, hpa
+from scaler.core import dead_band, decision, hpa, price
 from scaler.core.domain import Forecasts, Mode, Observations, Workloads, take
+from scaler.core.learning import stacked
+from scaler.core.price import PriceState
 from scaler.core.simulator.cluster import Answer, Controller, Seen
 from scaler.core.trust import TrustRules
 
@@ -131,6 +133,8 @@ class Foreseen:
     """(T, Q)"""
     path: FloatArray
     """(T, Q)"""
+    ceiling: FloatArray
+    """Largest load worth believing, (T,)."""
     version: IntArray
     """(T,)"""
     validated: BoolArray
@@ -139,6 +143,8 @@ class Foreseen:
     """Age of the newest good sample, (T,)."""
     history_s: FloatArray
     """Span of the history known, (T,)."""
+    adopted: Mapping[int, PriceState]
+    """Price that was learnt with the fit that serves from a step on, (1,), by step."""
 
 
 class Ours:
@@ -158,12 +164,17 @@ class Ours:
         self._pin()
 
     def _pin(self) -> None:
-        price = self._state.price
-        log_price = np.where(self._free, price.log_price, self._log_price)
-        self._state = replace(self._state, price=replace(price, log_price=log_price))
+        state = self._state.price
+        log_price = np.where(self._free, state.log_price, self._log_price)
+        self._state = replace(self._state, price=replace(state, log_price=log_price))
 
     def answer(self, seen: Seen) -> Answer:
         """Decide; a failed mode fails the query, as the service answers UNAVAILABLE."""
+        learnt = self._foreseen.adopted.get(seen.step)
+        if learnt is not None:
+            adopted = price.adopted(self._state.price, stacked([learnt] * self._n))
+            self._state = replace(self._state, price=adopted)
+            self._pin()
         observations, forecasts = self._asked(seen)
         made, self._state = decision.decide(observations, forecasts, self._fleet, self._state, self._rules)
         self._pin()
@@ -187,6 +198,7 @@ class Ours:
         forecasts = Forecasts(
             np.broadcast_to(foreseen.peak[step], (n, width)),
             np.broadcast_to(foreseen.path[step], (n, width)),
+            np.full(n, foreseen.ceiling[step]),
             np.full(n, foreseen.version[step]),
             np.full(n, foreseen.validated[step]),
         )

@@ -10,17 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from forecasting import catalog
+from forecasting import catalog, conformal, ensemble
 from forecasting.catalog import Models
-from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import LEVELS, FloatArray, IntArray
-from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing
-from scaler.core import price
+from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
+from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
 from scaler.core.domain import Workloads
-from scaler.core.learning import due_cutoff_s, learn
+from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
 
+COARSE_S = 16 * DAY_S
+"""Span of coarse blocks that the service keeps of a workload."""
 KEPT_S = 8 * DAY_S
 """Span of buckets that the service keeps of a workload: a week and a day."""
 FINE_S = 3 * 3600.0
@@ -42,6 +42,12 @@ class Past:
     """(1, M)"""
     maximum: LoadArray
     """(1, M)"""
+    coarse_first: int
+    """Bucket that the first coarse block begins with: blocks end on multiples of their spacing."""
+    coarse_mean: LoadArray
+    """(1, C)"""
+    coarse_maximum: LoadArray
+    """(1, C)"""
 
     @staticmethod
     def of(sample: FloatArray, start_s: float, step_s: float) -> "Past":
@@ -51,7 +57,13 @@ class Past:
         count = (~np.isnan(parts)).sum(axis=1)
         mean = np.where(count > 0, np.nan_to_num(parts).sum(axis=1) / np.maximum(count, 1), np.nan)
         maximum = np.fmax.reduce(parts, axis=1)
-        return Past(step_s, start_s, sample[None], mean[None].astype(np.float32), maximum[None].astype(np.float32))
+        buckets = mean[None].astype(np.float32), maximum[None].astype(np.float32)
+        coarse_s, bucket_s = coarse_spacing(step_s), bucket_spacing(step_s)
+        first = round(-start_s % coarse_s / bucket_s)
+        stop = len(mean) - (len(mean) - first) % round(coarse_s / bucket_s)
+        blocks = summed_up(buckets[0][:, first:stop], buckets[1][:, first:stop], round(coarse_s / bucket_s))
+        coarse = blocks[0].astype(np.float32), blocks[1].astype(np.float32)
+        return Past(step_s, start_s, sample[None], *buckets, first, *coarse)
 
     @property
     def bucket_s(self) -> float:
@@ -63,6 +75,9 @@ class Past:
         n, m = (round((cutoff_s - self.start_s) / spacing) for spacing in (self.step_s, self.bucket_s))
         first = 0 if whole else max(n - round(FINE_S / self.step_s), 0)
         first_bucket = 0 if whole else max(m - round(KEPT_S / self.bucket_s), 0)
+        coarse_s = coarse_spacing(self.step_s)
+        c = max((m - self.coarse_first) // round(coarse_s / self.bucket_s), 0)
+        first_block = 0 if whole else max(c - round(COARSE_S / coarse_s), 0)
         return History(
             step_s=self.step_s,
             end_s=cutoff_s,
@@ -70,6 +85,9 @@ class Past:
             bucket_end_s=cutoff_s,
             mean=self.mean[:, first_bucket:m],
             maximum=self.maximum[:, first_bucket:m],
+            coarse_end_s=self.start_s + self.coarse_first * self.bucket_s + c * coarse_s,
+            coarse_mean=self.coarse_mean[:, first_block:c],
+            coarse_maximum=self.coarse_maximum[:, first_block:c],
         )
 
 
@@ -80,34 +98,40 @@ def foresee(
     fingerprint: str,
     progress: Callable[[int], None] | None = None,
 ) -> Foreseen:
-    """Forecast from each of `t_s` (T',), stamps of samples of `past`; `fleet` is the one workload."""
+    """Forecast from each of `t_s` (T',), stamps of samples of `past`, as served; `fleet` is the one workload."""
     index = np.rint((t_s - past.start_s) / past.step_s).astype(np.int64) - 1
     stale_s = _staleness(past)[index]
     oldest_s = np.maximum(past.start_s + _first_known(past) * past.step_s, t_s - KEPT_S)
     history_s = np.maximum(t_s - oldest_s, 0.0)
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
+    ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
+    adopted = {}
     for steps, cutoff_s in _segments(t_s, history_s, fingerprint, past.bucket_s):
-        models = _fitted(past, cutoff_s, fleet)
-        version[steps] = int(cutoff_s) if np.isfinite(cutoff_s) else 0
-        validated[steps] = models.validated[0]
-        for start in range(steps.start, steps.stop, ROWS):
-            part = slice(start, min(start + ROWS, steps.stop))
-            said = _predicted(past, models, t_s[part], stale_s[part], int(fleet.h[0]))
-            peak[part], path[part] = said
+        if np.isfinite(cutoff_s):
+            at_s = past.start_s + (float(t_s[steps.start]) - past.start_s) // past.bucket_s * past.bucket_s
+            learnt = learn(past.until(at_s), fleet, np.array([cutoff_s]))
+            said = _served(past, learnt, t_s[steps], stale_s[steps], fleet)
+            peak[steps], path[steps], ceiling[steps] = said.peak, said.path, said.ceiling
+            version[steps], validated[steps] = int(cutoff_s), learnt.models.validated[0]
+            adopted[steps.start] = learnt.price
         if progress is not None:
             progress(steps.stop - steps.start)
-    return Foreseen(peak, path, version, validated, stale_s, history_s)
+    return Foreseen(peak, path, ceiling, version, validated, stale_s, history_s, adopted)
 
 
-def learnt_price(past: Past, now_s: float, fleet: Workloads, fingerprint: str) -> price.PriceState:
-    """Price that the service would have learnt by `now_s`, (1,); the initial one where there is nothing to learn."""
-    at_s = past.start_s + (now_s - past.start_s) // past.bucket_s * past.bucket_s
-    cutoff_s = due_cutoff_s(at_s, at_s - past.start_s, fingerprint, past.bucket_s)
-    fresh = price.initial_state(1, past.step_s)
-    if not np.isfinite(cutoff_s):
-        return fresh
-    return price.adopted(fresh, learn(past.until(at_s), fleet, np.array([cutoff_s])).price)
+def _served(past: Past, learnt: Learnt, t_s: FloatArray, stale_s: FloatArray, fleet: Workloads) -> Quantiles:
+    """Forecasts from each of `t_s` with what was learnt, shifted by what came of those before."""
+    h, averaged, end_s = int(fleet.h[0]), bool(fleet.queue[0]), past.start_s + past.mean.shape[1] * past.bucket_s
+    said = _predicted(past, learnt.models, t_s, stale_s, h)
+    fresh = np.where((stale_s > 0)[:, None], np.nan, said.peak)
+    kept = conformal.kept_at(t_s, fresh, said.level, past.bucket_s)
+    earlier = conformal.kept_in(learnt.record, float(t_s[0]) - past.step_s, past.bucket_s)
+    joined = conformal.joined(past.until(end_s, whole=True), earlier.then(kept), h, averaged=averaged)
+    epsilon = learnt.models.epsilon
+    looks = (float(epsilon[0]), float(fleet.phase_s[0]), past.bucket_s)
+    states, _ = ensemble.replayed(learnt.ensemble, joined, t_s, looks)
+    return ensemble.applied(states, said, np.broadcast_to(epsilon, len(t_s)))
 
 
 def _staleness(past: Past) -> FloatArray:
@@ -134,26 +158,17 @@ def _segments(
         yield slice(first, last), float(serving[first])
 
 
-def _fitted(past: Past, cutoff_s: float, fleet: Workloads) -> Models:
-    if not np.isfinite(cutoff_s):
-        return catalog.unfitted(1)
-    try:
-        return catalog.fit(past.until(cutoff_s), int(fleet.h[0]), averaged=bool(fleet.queue[0]))
-    except NotEnoughHistory:
-        return catalog.unfitted(1)
-
-
-def _predicted(
-    past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int
-) -> tuple[FloatArray, FloatArray]:
-    """Peak and path from the newest good samples, as much further as those are old; NaN once the service has failed."""
+def _predicted(past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int) -> Quantiles:
+    """Forecasts from the newest good samples, as much further as those are old; NaN once the service has failed."""
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
+    level, ceiling = np.full((2, len(t_s)), np.nan)
     asked = np.flatnonzero(stale_s < TrustRules().failed_s)
-    if len(asked):
-        stale_steps: IntArray = np.rint(stale_s[asked] / past.step_s).astype(np.int64)
-        origin_s = t_s[asked] - stale_steps * past.step_s
-        end_s = past.start_s + past.mean.shape[1] * past.bucket_s
-        rows = Rows(np.zeros(len(asked), np.int64), origin_s, h + stale_steps, origin_s)
-        said = catalog.predict(models, past.until(end_s, whole=True), rows)
-        peak[asked], path[asked] = said.peak, said.path
-    return peak, path
+    end_s = past.start_s + past.mean.shape[1] * past.bucket_s
+    history = past.until(end_s, whole=True)
+    for some in np.split(asked, np.arange(ROWS, len(asked), ROWS)):
+        stale_steps: IntArray = np.rint(stale_s[some] / past.step_s).astype(np.int64)
+        origin_s = t_s[some] - stale_steps * past.step_s
+        rows = Rows(np.zeros(len(some), np.int64), origin_s, h + stale_steps, origin_s)
+        said = catalog.predict(models, history, rows)
+        peak[some], path[some], level[some], ceiling[some] = said.peak, said.path, said.level, said.ceiling
+    return Quantiles(peak, path, level, ceiling)

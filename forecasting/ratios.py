@@ -1,0 +1,167 @@
+"""What a booster looks at: logarithms of ratios to the load now, over the last hour and a half and the last week.
+
+The load now is the mean of the newest five minutes. A quarter of a usual replica's load (`epsilon`) keeps ratios finite
+and says that ratios of loads below it mean nothing. What is not known is MISSING, which every split puts on its left.
+
+The same window on each of the last seven days comes from coarse blocks; a day's own rise, its peak over its own level
+at the same moment, is compared beside the peak itself, so that growth and a changed level do not hide the shape.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecasting.forecast import FloatArray, IntArray
+from forecasting.series import DAY_S, History, Rows, gather, recent_windows
+
+MISSING = np.float32(-1e30)
+LEVEL_S = 300.0
+"""Span whose mean is the load now: one minute is too noisy a base, ten lag behind."""
+MEANS: IntArray = np.array([1, 2, 10, 20, 40, 90])
+"""Trailing windows, in buckets, whose means are features."""
+MAXIMA: IntArray = np.array([1, 5, 20, 90])
+"""Trailing windows, in buckets, whose largest samples are features."""
+SPREADS: IntArray = np.array([20, 90])
+"""Trailing windows, in buckets, whose mean absolute increment is a feature."""
+DAYS = 7
+NAMED: IntArray = np.array([0, 1, 6])
+"""Days looked at one by one: yesterday, the day before and a week ago."""
+BEFORE, AROUND = 4, 2
+"""Coarse blocks before the same moment that give its longer level, and around its window that give its envelope."""
+RATIOS = len(MEANS) + len(MAXIMA) + 1 + len(SPREADS) + 6 * len(NAMED) + 6 + 4
+"""F: trailing means and maxima, minimum, spreads, six per named day, six over all days, calendar and lead."""
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What R origins look like."""
+
+    level: FloatArray
+    """Load now, (R,); NaN where the recent past is empty."""
+    highest: FloatArray
+    """Largest recent sample, (R,); NaN where the recent past is empty."""
+    features: Features
+    """(R, F), MISSING where unknown."""
+
+
+def view(history: History, rows: Rows, epsilon: FloatArray) -> View:
+    """Compute the features of `rows`; `epsilon` is per row, (R,), positive."""
+    recent = recent_windows(history, rows)
+    mean, largest = recent.mean[:, ::-1], recent.maximum[:, ::-1]
+    level = _load_now(mean, max(round(LEVEL_S / history.bucket_s), 1))
+    offset = epsilon[:, None]
+    base = np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
+    trailing, highest = _trailing(mean, largest, offset, base)
+    columns = [*trailing, *_days(history, rows, trailing[0][:, 3:4], base, offset), _place(history, rows)]
+    features = np.concatenate(columns, axis=1)
+    return View(level, highest, np.where(np.isnan(features), MISSING, features).astype(np.float32))
+
+
+def _load_now(backward: FloatArray, n: int) -> FloatArray:
+    """Mean of the newest n buckets, else the newest bucket that has a sample, (R,)."""
+    present = ~np.isnan(backward)
+    total = np.cumsum(np.where(present, backward, 0.0)[:, :n], axis=1)[:, -1]
+    count = present[:, :n].sum(axis=1)
+    newest = backward[np.arange(len(backward)), present.argmax(axis=1)]
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), newest))
+
+
+def _trailing(
+    mean: FloatArray, largest: FloatArray, offset: FloatArray, base: FloatArray
+) -> tuple[list[FloatArray], FloatArray]:
+    """Trailing means, maxima, the smallest of 20 minutes and spreads, and the largest sample itself."""
+    present = ~np.isnan(mean)
+    total, count = (np.cumsum(part, axis=1)[:, MEANS - 1] for part in (np.where(present, mean, 0.0), present))
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    maxima = np.fmax.accumulate(largest, axis=1)[:, MAXIMA - 1]
+    smallest = np.fmin.accumulate(mean[:, :20], axis=1)[:, -1:]
+    logs = np.log(mean + offset)
+    steps = np.abs(logs[:, 1:] - logs[:, :-1])
+    known = ~np.isnan(steps)
+    moved, n = (np.cumsum(part, axis=1)[:, SPREADS - 2] for part in (np.where(known, steps, 0.0), known))
+    ratios = np.log(np.concatenate([means, maxima, smallest], axis=1) + offset) - base
+    return [ratios, np.where(n > 0, moved / np.maximum(n, 1), np.nan)], maxima[:, -1]
+
+
+def _days(
+    history: History, rows: Rows, recent20: FloatArray, base: FloatArray, offset: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Six ratios for each named day, (R, 6·N), and six over all days, (R, 6)."""
+    before, before20, mean, peak, envelope = _same_windows(history, rows, offset)
+    over, own = peak - base, peak - before
+    named = np.stack([over, mean - base, mean - before, own, before20 - base - recent20, envelope - base], axis=2)
+    pooled = [_mean(own), _largest(own), _median(own), _median(over), _largest(over), -_largest(-over)]
+    return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1)
+
+
+def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[FloatArray, ...]:
+    """Logarithms around the same lead window on each of the last DAYS days, (R, DAYS) each.
+
+    The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it.
+    """
+    block_s = history.coarse_s
+    begin_s = rows.season_s[:, None] - DAY_S * np.arange(1, DAYS + 1)
+    end_s = begin_s + (rows.h * history.step_s)[:, None]
+    width = int(np.ceil(rows.h.max(initial=1) * history.step_s / block_s)) + BEFORE + AROUND + 2
+    n_blocks = history.coarse_mean.shape[1]
+    first = np.floor((begin_s - history.coarse_end_s) / block_s).astype(np.int64) + n_blocks - BEFORE
+    index = first[:, :, None] + np.arange(width)
+    stop_s = history.coarse_end_s - (n_blocks - 1 - index) * block_s
+    workload = rows.workload[:, None, None]
+    known = stop_s <= rows.origin_s[:, None, None]
+    mean = np.where(known, gather(history.coarse_mean, workload, index), np.nan)
+    largest = np.where(known, gather(history.coarse_maximum, workload, index), np.nan)
+    begin_s, end_s = begin_s[:, :, None], end_s[:, :, None]
+
+    def weighed(low_s: FloatArray, high_s: FloatArray) -> FloatArray:
+        share = np.maximum(np.minimum(stop_s, high_s) - np.maximum(stop_s - block_s, low_s), 0.0)
+        share = np.where(np.isnan(mean), 0.0, share)
+        total = np.cumsum(share * np.where(share > 0, mean, 0.0), axis=2)[:, :, -1]
+        weight = np.cumsum(share, axis=2)[:, :, -1]
+        return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
+
+    inside = (stop_s > begin_s) & (stop_s - block_s < end_s)
+    around = (stop_s > begin_s - AROUND * block_s) & (stop_s - block_s < end_s + AROUND * block_s)
+    found = (
+        weighed(begin_s - block_s, begin_s),
+        weighed(begin_s - BEFORE * block_s, begin_s),
+        weighed(begin_s, end_s),
+        _last(np.fmax.accumulate(np.where(inside, largest, np.nan), axis=2)),
+        _last(np.fmax.accumulate(np.where(around, mean, np.nan), axis=2)),
+    )
+    return tuple(np.log(values + offset) for values in found)
+
+
+def _last(values: FloatArray) -> FloatArray:
+    return values[:, :, -1]
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    present = ~np.isnan(values)
+    total = np.cumsum(np.where(present, values, 0.0), axis=1)[:, -1]
+    return np.where(present.any(axis=1), total / np.maximum(present.sum(axis=1), 1), np.nan)
+
+
+def _largest(values: FloatArray) -> FloatArray:
+    return np.fmax.accumulate(values, axis=1)[:, -1]
+
+
+def _median(values: FloatArray) -> FloatArray:
+    """Lower median of the known values of each row, (R,)."""
+    rising = np.sort(values, axis=1)
+    middle = np.maximum((~np.isnan(values)).sum(axis=1) - 1, 0) // 2
+    return np.asarray(rising[np.arange(len(values)), middle])
+
+
+def _place(history: History, rows: Rows) -> FloatArray:
+    """Hour of the day, minute of the hour, day of the week and logarithm of the lead in seconds, (R, 4)."""
+    moment_s = rows.season_s
+    parts = [
+        moment_s % DAY_S / 3600.0,
+        moment_s % 3600.0 / 60.0,
+        moment_s // DAY_S % 7,
+        np.log(rows.h * history.step_s),
+    ]
+    return np.stack(parts, axis=1)
