@@ -35,7 +35,7 @@ def fetch(server: str, query: str, days: float, now_s: float, name: str) -> Trac
         raise HistoryError(f"{query!r} matches nothing on {server} in the last {days:g} days")
     kept = values[known[0] :]
     # A sample of Prometheus closes its interval; a trace's stamp opens it.
-    stamps_s: FloatArray = end_s - SPACING_S * np.arange(len(kept), 0, -1)
+    stamps_s: FloatArray = end_s - SPACING_S * np.arange(len(kept), 0, -1, dtype=np.float64)
     return evenly_spaced(name, stamps_s, kept, range(1, len(kept) + 1))
 
 
