@@ -72,6 +72,13 @@ class Cluster(Protocol):
         ...
 
 
+def _measured(workload: Workload) -> Signal | None:
+    """The signal whose history is learnt from, None where nobody measures it."""
+    if workload.kind is Kind.RATE:
+        return Signal.LOAD
+    return None if workload.arrival_query is None else Signal.ARRIVALS
+
+
 class Engine:
     """The tracked workloads, their fleets and the loop over them."""
 
@@ -94,6 +101,8 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
+        self._incomplete: set[Key] = set()
+        """Workloads whose history is being read: a fit would be taught by a part of it."""
         self.lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -330,15 +339,18 @@ class Engine:
                 tasks.create_task(self._introduce_guarded(key))
 
     async def _introduce_guarded(self, key: Key) -> None:
+        self._incomplete.add(key)
         try:
             await self.introduce(key)
         except Exception as error:  # a defect met by one workload: it is tried again, the others go on
             self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
             self.troubles[key] = repr(error)
             log.exception("not introduced", workload=str(key))
+        finally:
+            self._incomplete.discard(key)
 
     async def introduce(self, key: Key) -> None:
-        """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
+        """Back-fill a new workload's days, decide for it at once, add the weeks before, and ask for its fit."""
         if key not in self._rows:
             return
         workload = self.roster.entries[key].workload
@@ -361,26 +373,27 @@ class Engine:
             self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
-        self.lessons.ask(key)
+        await self._backfill_weeks(key)
+        if self._rows.get(key) == (fleet, row):
+            self.lessons.ask(key)
 
     async def recall(self, key: Key) -> None:
         """Read a workload's history again: samples older than its newest tick have come in."""
         fleet, row = self._rows[key]
         with contextlib.suppress(SourceError):
             await self._backfill(key)
+            await self._backfill_weeks(key)
         if self._rows.get(key) == (fleet, row):
             if fleet.models.speaker[row] == catalog.NOBODY:
                 fleet.speak_naively(row)
             self.lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
-        """Read weeks in coarse blocks, days in buckets and hours at the step; the newest load."""
+        """Read days in buckets and hours at the step; the newest load."""
         workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
-        measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
-        ring = fleet.ring
-        if measured is Signal.LOAD or workload.arrival_query is not None:
+        ring, measured = fleet.ring, _measured(workload)
+        if measured is not None:
             for end_s, span_s, spacing_s in (
-                (ring.coarse_end_s, COARSE_S, ring.coarse_s),
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
                 (ring.end_s, FINE_S, fleet.step_s),
             ):
@@ -389,6 +402,23 @@ class Engine:
                     fleet.backfill(row, end_s, samples, spacing_s)
         return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
 
+    async def _backfill_weeks(self, key: Key) -> None:
+        """Read what is older than the buckets, in coarse blocks; where it is not kept or refused, the days suffice."""
+        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
+        ring, measured = fleet.ring, _measured(workload)
+        if measured is None:
+            return
+        # One block more than the buckets leave: they may begin in the middle of it.
+        end_s = ring.coarse_end_s - BUCKETS_S + ring.coarse_s
+        n = round((COARSE_S - BUCKETS_S) / ring.coarse_s) + 1
+        try:
+            blocks = await self._source.read(workload, measured, end_s, n, ring.coarse_s)
+        except SourceError as error:
+            log.info("no weeks before the last eight days", workload=str(key), reason=str(error))
+            return
+        if self._rows.get(key) == (fleet, row):
+            fleet.backfill_blocks(row, end_s, blocks)
+
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(CHORES_S)
@@ -396,7 +426,8 @@ class Engine:
             for key in self.roster.unasked(now_s - self.settings.forget_after_s):
                 self._forget(key)
             for index, key in enumerate(list(self._rows)):
-                self.lessons.ask(key)
+                if key not in self._incomplete:
+                    self.lessons.ask(key)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
 

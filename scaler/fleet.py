@@ -147,6 +147,12 @@ class Fleet:
         self.ring.backfill(row, stamps_s, samples.mean, spacing_s, samples.maximum)
         self._note(row, stamps_s, samples.mean)
 
+    def backfill_blocks(self, row: int, end_s: float, blocks: Samples) -> None:
+        """Put coarse blocks of one row, the last of them stamped `end_s`, into what is older than its buckets."""
+        spacing_s = self.ring.coarse_s
+        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(blocks.mean) - 1, -1, -1), dtype=np.float64)
+        self.ring.backfill_blocks(row, stamps_s, blocks)
+
     def backfill_at(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         """The same for samples at any stamps, oldest first, each holding for `spacing_s` before it."""
         self.ring.backfill(row, stamps_s, values, spacing_s)

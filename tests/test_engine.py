@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forecasting.series import History
 from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
+from scaler.fleet import Fleet
 from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
@@ -19,7 +21,7 @@ async def test_a_workload_is_tracked_decided_and_fitted_from_its_first_request()
         assert engine.asked("shop", "web", METADATA) == key
         posted = await engine.first(key)
         assert posted.mode is Mode.RECOVERY
-        assert [n for _, _, n in source.reads] == [4608, 11520, 720, 1]
+        assert [n for _, _, n in source.reads][:3] == [11520, 720, 1]
         async with asyncio.timeout(60):
             while engine.counters.fits == 0:
                 await asyncio.sleep(0.05)
@@ -407,3 +409,50 @@ async def test_who_waits_for_a_workload_that_is_forgotten_is_woken_and_nothing_i
     with pytest.raises(NotDecidedYet):
         await asyncio.wait_for(waiting, 1.0)
     assert engine.board._changed == {}
+
+
+async def test_the_weeks_before_the_days_come_after_the_first_answer_and_before_the_fit() -> None:
+    engine, source, _ = some_engine()
+    read, go_on = source.read, asyncio.Event()
+
+    async def slow(workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Any:
+        if spacing_s == 300.0:
+            await go_on.wait()
+        return await read(workload, signal, end_s, n, spacing_s)
+
+    source.read = slow  # type: ignore[method-assign]
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        assert (await engine.first(key)).mode is Mode.RECOVERY
+        await asyncio.sleep(0.05)
+        assert engine.lessons.waiting == engine.counters.fits == 0
+        go_on.set()
+        fleet, row = engine.row_of(key)
+        async with asyncio.timeout(60):
+            while engine.counters.fits == 0:
+                await asyncio.sleep(0.05)
+    assert [n for _, _, n in source.reads] == [11520, 720, 1, 20 * 288 + 1]
+    assert not np.isnan(ring_of(fleet, row).coarse_mean).any()
+
+
+async def test_weeks_that_are_refused_leave_the_days_working() -> None:
+    engine, source, _ = some_engine()
+    read = source.read
+
+    async def limited(workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Any:
+        if spacing_s == 300.0:
+            raise SourceError("the query time range exceeds the limit")
+        return await read(workload, signal, end_s, n, spacing_s)
+
+    source.read = limited  # type: ignore[method-assign]
+    key = engine.declare(declared("web"))
+    await engine.introduce(key)
+    fleet, row = engine.row_of(key)
+    assert engine.board.answer(key).mode is Mode.RECOVERY
+    assert key not in engine.troubles
+    assert engine.lessons.waiting == 1
+    assert 0 < np.isnan(ring_of(fleet, row).coarse_mean).sum() <= 20 * 288 + 1
+
+
+def ring_of(fleet: Fleet, row: int) -> History:
+    return fleet.ring.history(slice(row, row + 1))
