@@ -36,17 +36,17 @@ class BoostingConfig:
     """Share of the origins at the workload's own lead; the others take one of `leads_s`."""
     leads_s: tuple[float, ...] = (45.0, 75.0, 135.0, 195.0, 315.0, 465.0, 615.0, 915.0)
     """Other lead windows, so that the lead can be asked for."""
-    rounds: int = 80
+    rounds: int = 100
     depth: int = 3
-    rate: float = 0.12
+    rate: float = 0.1
     """Share of a leaf's value that is added."""
-    thresholds: int = 16
+    thresholds: int = 24
     """Candidate questions per feature, at evenly spaced quantiles."""
     sample: int = 3000
     """Rows that choose a tree's questions; all rows take part in its leaf values."""
     features: float = 0.5
     """Share of the features that a tree may ask about."""
-    patience: int = 4
+    patience: int = 2
     """Trees grown on one sample of rows and features: drawing anew for each is no better and costs a third more."""
     penalty: float = 20.0
     """Rows added to both sides of a split's gain; a quarter of it, over the level's spread, shrinks a leaf's value."""
