@@ -20,7 +20,7 @@ run: setup       ## start the service with demo workloads (gRPC 127.0.0.1:50051,
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/pytest -n 2
 
-evidence: $(EVIDENCE)  ## the fuzz and property tests with a hundred times as many cases: HOW; an interrupted run goes on
+evidence: $(EVIDENCE)  ## the fuzz and property tests with a hundred times as many cases: about 45 minutes; an interrupted run goes on
 
 build/evidence/%: % $(SOURCES) | $(VENV)/.dev
 	FORESAIL_EVIDENCE=1 $(BIN)/pytest -n 2 --timeout 7200 $<
