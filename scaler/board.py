@@ -71,9 +71,12 @@ class Board:
         return key in self._withheld
 
     def forget(self, key: Key) -> None:
-        """Take a workload's decision off the board."""
+        """Take a workload's decision off the board; who waits for its next one is woken."""
         self._latest.pop(key, None)
         self._withheld.discard(key)
+        event = self._changed.pop(key, None)
+        if event is not None:
+            event.set()
 
     def get(self, key: Key) -> Posted | None:
         """Latest decision, None before the first."""
