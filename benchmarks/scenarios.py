@@ -179,7 +179,11 @@ class Ours:
         fleet, n, rows = self._fleet, self._n, slice(0, self._n)
         fleet.ring.advance(seen.t_s)
         sightings = Sightings.nothing(n)
-        sightings.load[:], sightings.replicas[:], sightings.ready[:] = seen.sample[:n], seen.replicas[:n], seen.ready[:n]
+        sightings.load[:], sightings.replicas[:], sightings.ready[:] = (
+            seen.sample[:n],
+            seen.replicas[:n],
+            seen.ready[:n],
+        )
         observed = fleet.see(rows, sightings)
         fit_due(fleet, n, seen.t_s)
         made = fleet.decide(rows, observed)
@@ -208,9 +212,13 @@ def settled(n: int, step_s: float, *, dormant: bool = False) -> Fleet:
     for seed in range(n):
         # All in the same phase: the fits of a run are one batch.
         row = fleet.add(
-            Workload("shop", f"web-{seed}", "00000708", THRESHOLD, CAPACITY, lead_s=LEAD_S, max_replicas=MOST, step_s=step_s)
+            Workload(
+                "shop", f"web-{seed}", "00000708", THRESHOLD, CAPACITY, lead_s=LEAD_S, max_replicas=MOST, step_s=step_s
+            )
         )
-        stamps_s: FloatArray = START_S - step_s - step_s * np.arange(round(BEFORE_S / step_s) - 1, -1, -1, dtype=np.float64)
+        stamps_s: FloatArray = (
+            START_S - step_s - step_s * np.arange(round(BEFORE_S / step_s) - 1, -1, -1, dtype=np.float64)
+        )
         load = np.zeros(len(stamps_s)) if dormant else wave(stamps_s, seed)
         k = round(max(60.0, step_s) / step_s)
         part = load[len(load) % k :].reshape(-1, k)
@@ -356,7 +364,11 @@ def line(verdict: Verdict) -> str:
     found, v = ~np.isnan(verdict.detected_s), verdict
     times_s = v.detected_s[found]
     when = f"{spoken(float(np.median(times_s)))}, {spoken(float(times_s.max()))}" if found.any() else "–"
-    normal = spoken(float(v.normal_s.max())) if not np.isnan(v.normal_s).any() else f"not all ({spoken(float(np.nanmax(v.normal_s))) if not np.isnan(v.normal_s).all() else '–'})"
+    normal = (
+        spoken(float(v.normal_s.max()))
+        if not np.isnan(v.normal_s).any()
+        else f"not all ({spoken(float(np.nanmax(v.normal_s))) if not np.isnan(v.normal_s).all() else '–'})"
+    )
     return (
         f"| {v.scenario.name} | {found.sum()} of {len(found)} | {when} | {normal} | "
         f"{v.short_pct.mean():.2f}, {v.alone_pct.mean():.2f} | {v.worst:+.2f} | {v.cost.mean():.2f} | {v.path} |"

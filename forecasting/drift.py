@@ -84,8 +84,8 @@ KS_DISTANCE = 0.85
 PSI = 0.25
 """Population stability index above which scorecards call a population shifted."""
 PSI_BINS = 10
-COVERED = 0.7
-"""Share of peaks below the 0.9 bound that alarms: five standard deviations of sixty disjoint windows."""
+COVERED = 0.6
+"""Share of peaks below the 0.9 bound that alarms; the day after a holiday keeps two thirds."""
 WORSE = 1.25
 """Mean absolute error over that of yesterday's load that alarms."""
 LEANING = 1.5
@@ -234,7 +234,10 @@ def _trend(grown: FloatArray, usual: float) -> float:
 
 
 def spread_part(logs: FloatArray, block_s: float) -> float:
-    """Score of a distribution of one workload that has moved, each block less the mean of its time of day."""
+    """Score of a distribution of one workload that has moved, each block less the mean of its time of day.
+
+    Away from the whole week before, and from the same hours of it where they are known: a week has its own course.
+    """
     n, m, day = (round(s / block_s) for s in (SPREAD_NOW_S, SPREAD_BEFORE_S, DAY_S))
     if len(logs) < n + m:
         return 0.0
@@ -242,10 +245,19 @@ def spread_part(logs: FloatArray, block_s: float) -> float:
     shape = _mean(list(before))
     then = (before - shape).ravel()
     now = logs[-n:] - np.resize(shape, n)
-    then, now = then[~np.isnan(then)], now[~np.isnan(now)]
-    if len(then) < 0.7 * m or len(now) < 0.5 * n or abs(np.median(now) - np.median(then)) < SPREAD_LEAST:
+    last_week = _back(logs, n, m) - np.resize(shape, n)
+    if _known(then) < 0.7 or _known(now) < 0.5:
         return 0.0
-    return float(scored(min(ks_distance(then, now) / KS_DISTANCE, stability_index(then, now) / PSI)))
+    moved = [_moved(then, now)] + ([_moved(last_week, now)] if _known(last_week) >= 0.5 else [])
+    return float(scored(min(moved)))
+
+
+def _moved(then: FloatArray, now: FloatArray) -> float:
+    """How far a distribution has moved, over what alarms."""
+    then, now = then[~np.isnan(then)], now[~np.isnan(now)]
+    if abs(np.median(now) - np.median(then)) < SPREAD_LEAST:
+        return 0.0
+    return min(ks_distance(then, now) / KS_DISTANCE, stability_index(then, now) / PSI)
 
 
 def ks_distance(one: FloatArray, other: FloatArray) -> float:

@@ -106,6 +106,12 @@ def test_a_change_of_the_clock_is_no_drift(hours):
     assert max(parts_of(moved[:at]).max() for at in range(16 * DAY, 22 * DAY, 12)) < ALARM
 
 
+@pytest.mark.parametrize("phase", range(7))
+def test_the_course_of_a_week_is_no_drift_although_only_one_was_seen(phase):
+    load = days(9) * (1.0 + 0.15 * np.sin(2 * np.pi * (np.arange(9 * DAY) / DAY + phase) / 7))
+    assert max(parts_of(load[:at]).max() for at in range(6 * DAY, 9 * DAY, 12)) < ALARM
+
+
 def test_gaps_and_short_histories_are_no_drift():
     rng = np.random.default_rng(0)
     load = days(14)
