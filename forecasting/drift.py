@@ -87,7 +87,9 @@ PSI_BINS = 10
 COVERED = 0.6
 """Share of peaks below the 0.9 bound that alarms; the day after a holiday keeps two thirds."""
 WORSE = 1.25
-"""Mean absolute error over that of yesterday's load that alarms."""
+"""Mean absolute error over that of yesterday's load that alarms, …"""
+WORSE_BY = 0.05
+"""… if it is also so much larger, in logarithms: where yesterday errs by nothing, little is many times as much."""
 LEANING = 1.5
 """Mean scaled error that alarms: as if the upper tenth were the middle."""
 PH_SLACK, PH_LIMIT = 1.0, 30.0
@@ -317,7 +319,7 @@ def _worse(errors: Errors, recent: BoolArray) -> float:
         return 0.0
     ours = float(np.abs(errors.actual - errors.said[:, 0])[known].mean())
     naive = float(np.abs(errors.actual - errors.yesterday)[known].mean())
-    return max(ours / max(naive, 1e-6) - 0.75, 0.0) / (WORSE - 0.75)
+    return min(max(ours / max(naive, 1e-6) - 0.75, 0.0) / (WORSE - 0.75), max(ours - naive, 0.0) / WORSE_BY)
 
 
 def page_hinkley(scaled: FloatArray) -> float:
