@@ -63,7 +63,9 @@ def drawn(lived: Lived) -> str:
         points = curve(np.append(hours, hours[-1]), np.append(values, 1.0), top, 45).rsplit(" ", 1)[0]
         lines.append(f'<text x="8" y="{top + 28}">{title}</text>')
         lines.append(f'<polyline fill="none" stroke="#37474f" stroke-width="1.3" points="{points}"/>')
-    lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="316.5" y2="316.5" stroke="#e57373" stroke-dasharray="4"/>')
+    lines.append(
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="316.5" y2="316.5" stroke="#e57373" stroke-dasharray="4"/>'
+    )
     scale = (WIDTH - LEFT - RIGHT) / (hours[-1] - hours[0])
     for hour in range(0, int(hours[-1]) + 1, 6):
         lines.append(f'<text x="{LEFT + (hour - hours[0]) * scale:.1f}" y="418">{hour} h</text>')

@@ -22,6 +22,7 @@ from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
     ForesailError,
+    NotAllowed,
     NotDecidedYet,
     RequestError,
     StaleLoad,
@@ -63,6 +64,7 @@ STATUS: dict[type[ForesailError], grpc.StatusCode] = {
     TriggerError: grpc.StatusCode.INVALID_ARGUMENT,
     TooManyWorkloads: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotDecidedYet: grpc.StatusCode.UNAVAILABLE,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     StaleLoad: grpc.StatusCode.UNAVAILABLE,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownWorkload: grpc.StatusCode.NOT_FOUND,

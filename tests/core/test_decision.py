@@ -1,5 +1,6 @@
 """The whole decision: laws that hold for every input, and the record of a few worked out by hand."""
 
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -108,6 +109,17 @@ def test_every_decision_is_finite_and_within_its_bounds(seed):
         assert (made.reactive_alone >= 1).all()
         confidence = made.confidence
         assert (np.isnan(confidence) | ((confidence >= 0) & (confidence <= 1))).all()
+
+
+@pytest.mark.parametrize("n_cases", [1_000_000 if os.environ.get("FORESAIL_EVIDENCE") == "1" else 20_000])
+def test_no_decision_of_a_million_leaves_its_bounds(n_cases):
+    n, ticks = 2000, 10
+    for seed in range(n_cases // (n * ticks)):
+        fleet, sights = lived(np.random.default_rng([seed, 5]), n, ticks)
+        for made in decided(fleet, sights)[0]:
+            assert (made.predicted_replicas >= fleet.minimum).all()
+            assert (made.predicted_replicas <= fleet.maximum).all()
+            assert np.isfinite(made.value).all()
 
 
 @given(st.integers(0, 2**32))

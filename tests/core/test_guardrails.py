@@ -246,3 +246,21 @@ def test_while_paused_what_runs_stays_and_the_proposal_is_recorded():
     assert after.tolist() == [[30] * 7 + [10]]
     assert held_by(30, after[0]) == ["paused"]
     assert state.decided[0, 0] == 10
+
+
+def short_of(*, floors: bool) -> float:
+    """Load that met too few replicas in a peak of ten lead times that no forecast saw; pods take a minute."""
+    fleet, state, asked, short = some_fleet(h=5, threshold=7.0), initial_state(1, 15.0), [10] * 5, 0.0
+    for step in range(100):
+        load = 300.0 if 20 <= step < 60 else 95.0
+        ready = asked[step]
+        short += load if load > 10.0 * ready else 0.0
+        seen = tick(load=load, reactive=int(np.ceil(load / 7.0)), upper=loads(110.0), replicas=counts(asked[-1]))
+        n = int(guard(counts(10), seen, state, fleet)[0][0]) if floors else 10
+        state = guard(counts(10), seen, state, fleet)[2]
+        asked.append(n)
+    return short
+
+
+def test_the_floors_at_least_halve_the_shortage_of_a_missed_peak():
+    assert short_of(floors=True) <= 0.5 * short_of(floors=False)
