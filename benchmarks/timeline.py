@@ -1,6 +1,7 @@
 """A scenario's first seed as a picture: `python -m benchmarks.timeline "level × 2" docs/img/trust-timeline.svg`."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def bands(hours: FloatArray, mode: FloatArray, top: float) -> list[str]:
     borders = [0, *(np.flatnonzero(np.diff(mode)) + 1).tolist(), len(mode)]
     scale = (WIDTH - LEFT - RIGHT) / (hours[-1] - hours[0])
     parts = []
-    for first, last in zip(borders[:-1], borders[1:], strict=True):
+    for first, last in pairwise(borders):
         x, width = LEFT + (hours[first] - hours[0]) * scale, (hours[last - 1] - hours[first]) * scale
         one = Mode(int(mode[first]))
         parts.append(f'<rect x="{x:.1f}" y="{top}" width="{max(width, 1):.1f}" height="26" fill="{COLOURS[one]}"/>')
