@@ -3,8 +3,9 @@
 The load now is the mean of the newest five minutes. A quarter of a usual replica's load (`epsilon`) keeps ratios finite
 and says that ratios of loads below it mean nothing. What is not known is MISSING, which every split puts on its left.
 
-The same window, by local time, on each of the last seven days comes from coarse blocks; a day's own rise, its peak over its own level
-at the same moment, is compared beside the peak itself, so that growth and a changed level do not hide the shape.
+The same window on each of the last seven days, by local time, comes from coarse blocks; a day's own rise, its peak over
+its own level at the same moment, is compared beside the peak itself, so that growth and a changed level do not hide the
+shape.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.calendar import DAY_S as DAY_S
+from forecasting.calendar import DAY_S as DAY_S  # noqa: PLC0414 - a unit of series too: re-exported
 from forecasting.calendar import SUNDAY, Calendar, Places
 from forecasting.forecast import BoolArray, FloatArray, IntArray
 
@@ -224,14 +224,14 @@ def earlier_s(history: History, rows: Rows, back: IntArray) -> FloatArray:
         day = (local_s // DAY_S).astype(np.int64)
         earlier = day[:, None] - back
         earlier -= 7 * calendar.is_holiday(earlier)
-        second = (local_s - DAY_S * day)[:, None]
+        second: FloatArray = (local_s - DAY_S * day)[:, None]
         free = np.flatnonzero(calendar.is_holiday(day))
         if len(free):
             candidates = day[free, None] - np.arange(1, REACH + 1)
-            moment_s = calendar.moment_s(DAY_S * candidates + second[free])
+            moment_s = calendar.moment_s(np.asarray(DAY_S * candidates + second[free], dtype=np.float64))
             usable = _known_at(history, rows.workload[mine[free]], moment_s) & _is_free(calendar, candidates)
             earlier[free] = _in_turn(candidates, usable, earlier[free])
-        found[mine] = calendar.moment_s(DAY_S * earlier + second)
+        found[mine] = calendar.moment_s(np.asarray(DAY_S * earlier + second, dtype=np.float64))
     return found
 
 

@@ -11,10 +11,12 @@ from itertools import pairwise
 import numpy as np
 
 from forecasting import catalog, conformal, ensemble
+from forecasting.calendar import Places
 from forecasting.catalog import Models
 from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
-from scaler.core.domain import Workloads
+from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
+from scaler.core.domain import Workload, Workloads
 from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
@@ -48,9 +50,10 @@ class Past:
     """(1, C)"""
     coarse_maximum: LoadArray
     """(1, C)"""
+    places: Places | None = None
 
     @staticmethod
-    def of(sample: FloatArray, start_s: float, step_s: float) -> "Past":
+    def of(sample: FloatArray, start_s: float, step_s: float, places: Places | None = None) -> "Past":
         """Sum samples (T,) up into buckets; an unfinished last bucket is left out."""
         k = round(bucket_spacing(step_s) / step_s)
         parts = sample[: len(sample) // k * k].reshape(-1, k)
@@ -63,7 +66,7 @@ class Past:
         stop = len(mean) - (len(mean) - first) % round(coarse_s / bucket_s)
         blocks = summed_up(buckets[0][:, first:stop], buckets[1][:, first:stop], round(coarse_s / bucket_s))
         coarse = blocks[0].astype(np.float32), blocks[1].astype(np.float32)
-        return Past(step_s, start_s, sample[None], *buckets, first, *coarse)
+        return Past(step_s, start_s, sample[None], *buckets, first, *coarse, places)
 
     @property
     def bucket_s(self) -> float:
@@ -88,7 +91,16 @@ class Past:
             coarse_end_s=self.start_s + self.coarse_first * self.bucket_s + c * coarse_s,
             coarse_mean=self.coarse_mean[:, first_block:c],
             coarse_maximum=self.coarse_maximum[:, first_block:c],
+            places=self.places,
         )
+
+
+def places_of(workload: Workload, agenda: Agenda, t_s: FloatArray) -> Places | None:
+    """The calendar that one workload lives by over `t_s` (T',) and the history before it; None for plain UTC."""
+    if workload.timezone == "UTC" and agenda == Agenda():
+        return None
+    calendar = lay_out(workload.timezone, agenda, float(t_s[0]) - LAID_OUT_BACK_S, float(t_s[-1]) + LAID_OUT_AHEAD_S)
+    return Places(np.zeros(1, np.int64), (calendar,))
 
 
 def foresee(
