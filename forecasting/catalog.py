@@ -9,6 +9,7 @@ import numpy as np
 
 from forecasting import boosting, naive, occasions, regression
 from forecasting.calendar import EVENTS
+from forecasting.cleaning import cleaned, launched
 from forecasting.errors import NotEnoughHistory
 from forecasting.features import FEATURES
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
@@ -64,7 +65,7 @@ def fit_naive(history: History, h: int, *, averaged: bool) -> Models:
         NotEnoughHistory: not even that can be fitted.
     """
     nobody = unfitted(1)
-    fitted = naive.fit(history, h, averaged=averaged)
+    fitted = naive.fit(launched(history), h, averaged=averaged)
     multiplier = occasions.learnt(history, float(fitted.epsilon[0]))
     return replace(nobody, speaker=np.array([NAIVE]), naive=fitted, multiplier=multiplier)
 
@@ -77,6 +78,7 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
     """
     models = fit_naive(history, h, averaged=averaged)
     cutoff_s = np.array([int(history.bucket_end_s)])
+    history = cleaned(history, float(models.naive.epsilon[0]))
     try:
         fitted = boosting.fit(history, h, averaged=averaged)
         return replace(models, speaker=np.array([BOOSTING]), cutoff_s=cutoff_s, boosting=fitted)

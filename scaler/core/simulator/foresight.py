@@ -113,8 +113,7 @@ def foresee(
     """Forecast from each of `t_s` (T',), stamps of samples of `past`, as served; `fleet` is the one workload."""
     index = np.rint((t_s - past.start_s) / past.step_s).astype(np.int64) - 1
     stale_s = _staleness(past)[index]
-    oldest_s = np.maximum(past.start_s + _first_known(past) * past.step_s, t_s - KEPT_S)
-    history_s = np.maximum(t_s - oldest_s, 0.0)
+    history_s = np.minimum((index + 1 - _begun(past)[index]) * past.step_s, KEPT_S)
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
     ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
@@ -152,9 +151,16 @@ def _staleness(past: Past) -> FloatArray:
     return np.asarray((step - newest) * past.step_s)
 
 
-def _first_known(past: Past) -> int:
-    known = ~np.isnan(past.fine[0])
-    return int(np.argmax(known)) if known.any() else past.fine.shape[1]
+def _begun(past: Past) -> FloatArray:
+    """Sample with which the life of the workload begins, as it looks at each sample, (T,); the next one before it.
+
+    Life begins with the first load, and anew with the first after a pause as long as buckets are kept.
+    """
+    loaded = np.flatnonzero(past.fine[0] > 0)
+    births = loaded[np.diff(loaded, prepend=-np.inf) * past.step_s > KEPT_S]
+    index = np.arange(past.fine.shape[1])
+    latest = np.searchsorted(births, index, side="right") - 1
+    return np.where(latest >= 0, births[np.maximum(latest, 0)] if len(births) else 0, index + 1).astype(np.float64)
 
 
 def _segments(
