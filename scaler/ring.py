@@ -16,8 +16,8 @@ FINE_S = 3 * 3600.0
 """Span kept at the step."""
 BUCKETS_S = 8 * DAY_S
 """Span kept in buckets: a week and a day, so that the same window a week ago is there."""
-COARSE_S = 16 * DAY_S
-"""Span kept in coarse blocks: what each of the kept buckets looked like up to a week before it."""
+COARSE_S = 28 * DAY_S
+"""Span kept in coarse blocks: four of each weekday."""
 
 
 class _Columns:
@@ -125,8 +125,8 @@ class LoadRing:
             self._coarse_mean.view[rows, -n:], self._coarse_maximum.view[rows, -n:] = mean, maximum
 
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
-        """Store the newest sample of `rows`; NaN leaves it missing. A bucket that ends here is summed up."""
-        self._fine.view[rows, -1] = values
+        """Store the newest sample of `rows`; NaN leaves it as it is. A bucket that ends here is summed up."""
+        self._fine.view[rows, -1] = np.where(np.isnan(values), self._fine.view[rows, -1], values)
         loaded, idle = values > 0, self.end_s - self._loaded_s[rows] > BUCKETS_S
         self._first_s[rows] = np.where(loaded & idle, self.end_s - self.step_s, self._first_s[rows])
         self._loaded_s[rows] = np.where(loaded, self.end_s, self._loaded_s[rows])
@@ -169,6 +169,14 @@ class LoadRing:
             begun_s = stamps_s[pauses[-1] + 1 if len(pauses) else 0] - spacing_s
             self._first_s[row] = min(self._first_s[row], begun_s)
             self._loaded_s[row] = max(self._loaded_s[row], stamps_s[-1])
+
+    def backfill_blocks(self, row: int, stamps_s: FloatArray, part: Samples) -> None:
+        """Store older coarse blocks of one row by the stamps of their ends; NaN is skipped, and buckets know better."""
+        known = ~np.isnan(part.mean)
+        kept = Samples(part.mean[known], part.maximum[known])
+        blocks = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
+        self._backfill_grid(row, stamps_s[known], kept, self.coarse_s, blocks)
+        self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
 
     def _backfill_fine(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         view = self._fine.view[row]
