@@ -12,6 +12,11 @@ from forecasting.catalog import Models
 from forecasting.forecast import FloatArray, Quantiles
 from forecasting.series import History, Rows
 from forecasting.training import dithered_targets
+from scaler.core.agenda import Agenda, Event, moment_of
+from scaler.core.domain import Workload
+from scaler.core.learning import learn
+from scaler.core.trust import TrustRules
+from scaler.fleet import Fleet, Sightings
 from tests.fakes import DAY_S, WEDNESDAY_S, history_of, seasonal_load
 
 SALE_S, LASTS_S, FACTOR = 9.5 * 3600.0, 1200.0, 5.0
@@ -175,3 +180,29 @@ def test_windows_in_which_an_event_begins_teach_nothing(learnt, undeclared):
     assert np.isfinite(dithered_targets(history, rows, averaged=False)[0]).all()
     assert np.isnan(dithered_targets(declared(history, weekly_calendar()), rows, averaged=False)[0]).all()
     assert learnt.cutoff_s == undeclared.cutoff_s
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_service_asks_for_a_weekly_sale_s_replicas_a_lead_time_before_its_third_time(known):
+    fleet = Fleet(15.0, THIRD_S - 600.0, TrustRules(), n_rows=1)
+    row, at = (
+        fleet.add(Workload("shop", "web", "0", 10.0, calendar="sales" if known else None, lead_s=300.0)),
+        slice(0, 1),
+    )
+    sale = Event("sale", moment_of("wednesday 09:30"), LASTS_S, None)
+    fleet.schedule({"sales": Agenda(events=(sale,))})
+    stamps_s = THIRD_S - 600.0 - 60.0 * np.arange(15 * 1440)[::-1]
+    fleet.backfill_at(row, stamps_s, weekly(stamps_s), 60.0)
+    cutoff_s = fleet.due_cutoff_s(row, fleet.ring.end_s)
+    fleet.adopt(row, learn(*fleet.lesson([row]), np.array([cutoff_s])), 0, cutoff_s)
+    asked = {}
+    for step in range(1, 41):
+        fleet.ring.advance(THIRD_S - 600.0 + 15.0 * step)
+        seen = Sightings.nothing(1)
+        seen.load[:] = weekly(np.array([fleet.ring.end_s]))
+        made = fleet.decide(at, fleet.see(at, seen))
+        asked[step] = made.predicted_replicas[0] * made.capacity[0]
+    usual = weekly(np.array([THIRD_S]))[0]
+    # Five minutes and the HPA's sync before it begins; declared, not before.
+    assert min(asked[step] for step in range(20, 41)) > 0.85 * FACTOR * usual
+    assert asked[10 if known else 1] < 1.6 * usual
