@@ -100,9 +100,11 @@ class Fleet:
 
     def configure(self, row: int, workload: Workload) -> None:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
-        self.workloads[row] = workload
-        self._week = -1
+        before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
+        if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
+            self._week = -1
+            self._restate(np.array([row]))
 
     def remove(self, row: int) -> None:
         """Forget the row's workload and all it has learnt."""
@@ -140,10 +142,14 @@ class Fleet:
     def schedule(self, agendas: Mapping[str, Agenda]) -> None:
         """Take over the settings' calendars; multipliers are what they state until the next fit."""
         self._agendas, self._week = agendas, -1
+        self._restate(np.arange(len(self.workloads)))
+
+    def _restate(self, rows: IntArray) -> None:
+        """Let events multiply by what their calendars state, and forget what was learnt of others."""
         places = self._places_now()
-        self.models.multiplier[:] = np.nan
-        for rows, calendar in () if places is None else places.of(np.arange(len(self.workloads))):
-            self.models.multiplier[rows] = calendar.stated
+        self.models.multiplier[rows] = np.nan
+        for mine, calendar in () if places is None else places.of(rows):
+            self.models.multiplier[rows[mine]] = calendar.stated
 
     def _places_now(self) -> Places | None:
         """Calendars of all rows, laid out anew each week for the weeks around it."""

@@ -283,8 +283,12 @@ def test_a_calendar_of_the_settings_is_in_force_at_once_and_only_where_it_is_nam
     raised = ticked(fleet, both, 200.0)
     assert raised.peak[0] == pytest.approx(quiet.peak[0], rel=0.1)
     assert raised.peak[1] == pytest.approx(4.0 * raised.peak[0], rel=0.01)
+    fleet.configure(0, workload(0, calendar="sales", timezone="Europe/Berlin"))
+    fleet.configure(1, workload(1, timezone="Europe/Berlin"))
+    swapped = ticked(fleet, both, 200.0)
+    assert swapped.peak[0] == pytest.approx(4.0 * swapped.peak[1], rel=0.01)
     fleet.schedule({})
-    assert ticked(fleet, both, 200.0).peak[1] == pytest.approx(quiet.peak[1], rel=0.1)
+    assert ticked(fleet, both, 200.0).peak == pytest.approx(quiet.peak, rel=0.1)
 
 
 def test_calendars_are_laid_out_anew_as_weeks_go_by():
