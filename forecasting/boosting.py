@@ -134,6 +134,9 @@ def predict(
     peak = np.sort(logs, axis=1)
     path = peak[:, :1] + params.path[rows.workload]
     load = (seen.level + epsilon)[:, None, None] * np.exp(np.stack([peak, path], axis=1)) - epsilon[:, None, None]
+    # Averaged leaves leave a trace of load where there is none: without load now, what means nothing is nothing.
+    silent = (seen.level <= 0)[:, None, None] & (load < epsilon[:, None, None])
+    load = np.where(silent, 0.0, load)
     ceiling = np.fmax(params.ceiling[rows.workload], config.headroom * seen.highest)
     both = ordered(np.minimum(load, ceiling[:, None, None]))
     return Quantiles(both[:, 0], both[:, 1], level=seen.level, ceiling=ceiling)

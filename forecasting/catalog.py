@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forecasting import boosting, naive, regression
+from forecasting import boosting, naive, occasions, regression
+from forecasting.calendar import EVENTS
+from forecasting.cleaning import cleaned, launched
 from forecasting.errors import NotEnoughHistory
 from forecasting.features import FEATURES
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
@@ -27,6 +29,8 @@ class Models:
     naive: naive.NaiveParams
     regression: regression.RegressionParams
     boosting: boosting.BoostingParams
+    multiplier: FloatArray
+    """What each event of its calendar multiplies a workload's load by, (B, EVENTS); NaN where unknown."""
 
     @property
     def epsilon(self) -> FloatArray:
@@ -50,6 +54,7 @@ def unfitted(n: int) -> Models:
             np.zeros((n, 2, q, f)), np.ones(n), np.ones(n), np.ones(n), np.zeros((n, f)), np.zeros((n, f))
         ),
         boosting.unfitted(n),
+        np.full((n, EVENTS), np.nan),
     )
 
 
@@ -60,8 +65,9 @@ def fit_naive(history: History, h: int, *, averaged: bool) -> Models:
         NotEnoughHistory: not even that can be fitted.
     """
     nobody = unfitted(1)
-    fitted = naive.fit(history, h, averaged=averaged)
-    return replace(nobody, speaker=np.array([NAIVE]), naive=fitted)
+    fitted = naive.fit(launched(history), h, averaged=averaged)
+    multiplier = occasions.learnt(history, float(fitted.epsilon[0]))
+    return replace(nobody, speaker=np.array([NAIVE]), naive=fitted, multiplier=multiplier)
 
 
 def fit(history: History, h: int, *, averaged: bool) -> Models:
@@ -72,6 +78,7 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
     """
     models = fit_naive(history, h, averaged=averaged)
     cutoff_s = np.array([int(history.bucket_end_s)])
+    history = cleaned(history, float(models.naive.epsilon[0]))
     try:
         fitted = boosting.fit(history, h, averaged=averaged)
         return replace(models, speaker=np.array([BOOSTING]), cutoff_s=cutoff_s, boosting=fitted)
@@ -85,7 +92,11 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
-    """Forecast R rows by whoever speaks for their workload; NaN where nobody does."""
+    """Forecast R rows by whoever speaks for their workload, with what is known to come; NaN where nobody does."""
+    return occasions.expected(_spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
+
+
+def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
     speaker = models.speaker[rows.workload]
     peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
     level, ceiling = np.full((2, len(rows.h)), np.nan)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecasting.calendar import DAY_S, local
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import (
-    DAY_S,
     RECENT,
     History,
     Rows,
     bucket_index,
+    earlier_s,
     lead_buckets,
     recent_windows,
     windows_around,
@@ -75,7 +76,7 @@ def describe(history: History, rows: Rows, epsilon: FloatArray) -> Situation:
         np.isnan(season_level + season_mean),
         np.log(base / (100.0 * offset)),
         _volatility(backward, offset),
-        _calendar(rows.season_s),
+        _calendar(local(history.places, rows.workload, rows.season_s)[0]),
     ]
     return Situation(level, np.concatenate(columns, axis=1), season_mean, season_peak)
 
@@ -97,7 +98,7 @@ def _trailing(mean: FloatArray, largest: FloatArray) -> tuple[FloatArray, FloatA
 
 def _seasons(history: History, rows: Rows) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Level before, mean and peak over the lead window, one of SEASONS_S ago; (R, S) each."""
-    moments = (rows.season_s[:, None] - LAGS_S).reshape(-1)
+    moments = earlier_s(history, rows, np.rint(LAGS_S / DAY_S).astype(np.int64)).reshape(-1)
     first = bucket_index(history, moments) + 1
     n = np.repeat(lead_buckets(history, rows.h), len(SEASONS_S))
     workload = np.repeat(rows.workload, len(SEASONS_S))
@@ -119,6 +120,6 @@ def _volatility(backward: FloatArray, offset: FloatArray) -> FloatArray:
     return np.asarray(total / np.maximum(present.sum(axis=1, keepdims=True), 1))
 
 
-def _calendar(season_s: FloatArray) -> FloatArray:
-    angles = season_s[:, None] % DAY_S * WAVES
+def _calendar(local_s: FloatArray) -> FloatArray:
+    angles = local_s[:, None] % DAY_S * WAVES
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

@@ -3,8 +3,9 @@
 The load now is the mean of the newest five minutes. A quarter of a usual replica's load (`epsilon`) keeps ratios finite
 and says that ratios of loads below it mean nothing. What is not known is MISSING, which every split puts on its left.
 
-The same window on each of the last seven days comes from coarse blocks; a day's own rise, its peak over its own level
-at the same moment, is compared beside the peak itself, so that growth and a changed level do not hide the shape.
+The same window on each of the last seven days, by local time, comes from coarse blocks; a day's own rise, its peak over
+its own level at the same moment, is compared beside the peak itself, so that growth and a changed level do not hide the
+shape.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forecasting.calendar import DAY_S, local
 from forecasting.forecast import FloatArray, IntArray
-from forecasting.series import DAY_S, History, Rows, gather, recent_windows
+from forecasting.series import History, Rows, earlier_s, gather, recent_windows
 
 MISSING = np.float32(-1e30)
 LEVEL_S = 300.0
@@ -102,7 +104,7 @@ def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[Flo
     The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it.
     """
     block_s = history.coarse_s
-    begin_s = rows.season_s[:, None] - DAY_S * np.arange(1, DAYS + 1)
+    begin_s = earlier_s(history, rows, np.arange(1, DAYS + 1))
     end_s = begin_s + (rows.h * history.step_s)[:, None]
     width = int(np.ceil(rows.h.max(initial=1) * history.step_s / block_s)) + BEFORE + AROUND + 2
     n_blocks = history.coarse_mean.shape[1]
@@ -156,12 +158,12 @@ def _median(values: FloatArray) -> FloatArray:
 
 
 def _place(history: History, rows: Rows) -> FloatArray:
-    """Hour of the day, minute of the hour, day of the week and logarithm of the lead in seconds, (R, 4)."""
-    moment_s = rows.season_s
+    """Local hour of the day, minute of the hour, day of the week and logarithm of the lead in seconds, (R, 4)."""
+    local_s, weekday = local(history.places, rows.workload, rows.season_s)
     parts = [
-        moment_s % DAY_S / 3600.0,
-        moment_s % 3600.0 / 60.0,
-        moment_s // DAY_S % 7,
+        local_s % DAY_S / 3600.0,
+        local_s % 3600.0 / 60.0,
+        weekday,
         np.log(rows.h * history.step_s),
     ]
     return np.stack(parts, axis=1)

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.forecast import FloatArray, IntArray
+from forecasting.calendar import DAY_S as DAY_S  # noqa: PLC0414 - a unit of series too: re-exported
+from forecasting.calendar import SUNDAY, Calendar, Places
+from forecasting.forecast import BoolArray, FloatArray, IntArray
 
-DAY_S = 86_400.0
 LoadArray = NDArray[np.floating[Any]]
 """Load as it is stored; float32 is enough for days of it. Computations run in float64."""
 BUCKET_S = 60.0
 """Spacing of the long history, unless the step itself is wider."""
 RECENT = 90
 """Buckets before an origin that a forecaster may look at closely."""
-
+REACH = 28
+"""Days back among which a holiday looks for Sundays and other holidays."""
 
 COARSE_S = 300.0
 """Spacing of the longest history, as far as buckets divide it: seasons need no more."""
@@ -58,6 +60,8 @@ class History:
     """Mean of each coarse block, (B, c)."""
     coarse_maximum: LoadArray
     """Largest sample of each coarse block, (B, c)."""
+    places: Places | None = None
+    """Calendars that the workloads live by; None: UTC, and every day is like the others."""
 
     @property
     def bucket_s(self) -> float:
@@ -92,6 +96,7 @@ class History:
             coarse_end_s=coarse_end_s,
             coarse_mean=_earlier(self.coarse_mean, blocks),
             coarse_maximum=_earlier(self.coarse_maximum, blocks),
+            places=self.places,
         )
 
 
@@ -205,6 +210,49 @@ def gather(values: LoadArray, workload: IntArray, index: IntArray) -> FloatArray
     inside = (index >= 0) & (index < values.shape[1])
     picked = values[workload, np.clip(index, 0, values.shape[1] - 1)]
     return np.where(inside, picked.astype(np.float64), np.nan)
+
+
+def earlier_s(history: History, rows: Rows, back: IntArray) -> FloatArray:
+    """The same local time on the days `back` (D,) before that of each row, Unix seconds, (R, D).
+
+    Instead of a holiday the same weekday a week before it counts; for a holiday itself the D newest Sundays and
+    holidays of which the history knows that moment, in turn, if there is any.
+    """
+    found: FloatArray = rows.season_s[:, None] - DAY_S * back
+    for mine, calendar in () if history.places is None else history.places.of(rows.workload):
+        local_s = calendar.local_s(rows.season_s[mine])
+        day = (local_s // DAY_S).astype(np.int64)
+        earlier = day[:, None] - back
+        earlier -= 7 * calendar.is_holiday(earlier)
+        second: FloatArray = (local_s - DAY_S * day)[:, None]
+        free = np.flatnonzero(calendar.is_holiday(day))
+        if len(free):
+            candidates = day[free, None] - np.arange(1, REACH + 1)
+            moment_s = calendar.moment_s(np.asarray(DAY_S * candidates + second[free], dtype=np.float64))
+            usable = _known_at(history, rows.workload[mine[free]], moment_s) & _is_free(calendar, candidates)
+            earlier[free] = _in_turn(candidates, usable, earlier[free])
+        found[mine] = calendar.moment_s(np.asarray(DAY_S * earlier + second, dtype=np.float64))
+    return found
+
+
+def _is_free(calendar: Calendar, day: IntArray) -> BoolArray:
+    return np.asarray((day % 7 == SUNDAY) | calendar.is_holiday(day))
+
+
+def _known_at(history: History, workload: IntArray, moment_s: FloatArray) -> BoolArray:
+    """Whether the coarse block that holds a moment has a sample, (R, D)."""
+    back = np.floor((history.coarse_end_s - moment_s) / history.coarse_s).astype(np.int64)
+    index = history.coarse_mean.shape[1] - 1 - back
+    return ~np.isnan(gather(history.coarse_mean, workload[:, None], index))
+
+
+def _in_turn(candidates: IntArray, usable: BoolArray, otherwise: IntArray) -> IntArray:
+    """The usable candidates of each row in their order, repeated to the width of `otherwise`."""
+    order = np.argsort(~usable, axis=1, kind="stable")
+    count = usable.sum(axis=1)[:, None]
+    turn = np.arange(otherwise.shape[1]) % np.maximum(count, 1)
+    chosen = np.take_along_axis(candidates, np.take_along_axis(order, turn, axis=1), axis=1)
+    return np.where(count > 0, chosen, otherwise)
 
 
 def lead_buckets(history: History, h: IntArray) -> IntArray:

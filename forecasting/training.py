@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from forecasting.calendar import begins
 from forecasting.errors import NegativeLoad
-from forecasting.forecast import FloatArray, IntArray
+from forecasting.forecast import BoolArray, FloatArray, IntArray
 from forecasting.series import RECENT, History, Rows, bucket_index, gather, lead_buckets, windows_around
 
 DITHER: FloatArray = (np.array([0, 4, 1, 5, 2, 6, 3]) + 0.5) / 7
@@ -38,7 +39,7 @@ def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[Flo
     _, after = windows_around(history, rows.workload, first, 0, n)
     ended = first + n <= history.mean.shape[1]
     last = gather(history.mean, rows.workload, first + n - 1)
-    return np.where(ended, after.mean if averaged else after.maximum, np.nan), last
+    return np.where(ended & ~_eventful(history, rows), after.mean if averaged else after.maximum, np.nan), last
 
 
 def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
@@ -53,7 +54,12 @@ def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[F
     _, after = windows_around(history, rows.workload, first, 0, n)
     ended = first + n <= history.mean.shape[1]
     last = gather(history.mean, rows.workload, first + n - 1)
-    return np.where(ended, after.mean if averaged else after.maximum, np.nan), last
+    return np.where(ended & ~_eventful(history, rows), after.mean if averaged else after.maximum, np.nan), last
+
+
+def _eventful(history: History, rows: Rows) -> BoolArray:
+    """Whether a known event begins in the window, (R,): then it is no example of what comes without one."""
+    return begins(history.places, rows.workload, rows.origin_s, rows.origin_s + rows.h * history.step_s)
 
 
 def mean_load(history: History) -> float:

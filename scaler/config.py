@@ -7,15 +7,18 @@ was in force stays.
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from forecasting.calendar import EVENTS
+from scaler.core import agenda
 from scaler.core.domain import Workload
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.errors import SettingsError, TriggerError
+from scaler.holidays import days_of
 from scaler.servers import Server
 from scaler.settings import load_settings
 
@@ -27,24 +30,44 @@ LARGEST = 4 * 2**20
 """Largest file that is read, in bytes."""
 
 
+def _understood(read: Callable[[Any], object]) -> Callable[[Any], Any]:
+    """A check that a value can be read, which leaves it as it is written."""
+
+    def check(value: Any) -> Any:
+        read(value)
+        return value
+
+    return check
+
+
 class Event(BaseModel):
     """A known event of a calendar."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    at: str = Field(min_length=1)
-    lasts: str = Field(min_length=1)
-    multiplier: float | str = "learn"
+    at: Annotated[str, AfterValidator(_understood(agenda.moment_of))]
+    lasts: Annotated[str, AfterValidator(_understood(agenda.length_s))]
+    multiplier: Annotated[float | str, AfterValidator(_understood(agenda.multiplier_of))] = "learn"
+
+    def understood(self) -> agenda.Event:
+        """The same for those who lay calendars out."""
+        multiplier = agenda.multiplier_of(self.multiplier)
+        return agenda.Event(self.name, agenda.moment_of(self.at), agenda.length_s(self.lasts), multiplier)
 
 
 class Calendar(BaseModel):
-    """Holidays and events; understood, but no forecaster reads calendars yet."""
+    """Holidays and events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    holidays: str | None = None
-    events: tuple[Event, ...] = ()
+    holidays: Annotated[str, AfterValidator(_understood(days_of))] | None = None
+    events: tuple[Event, ...] = Field(default=(), max_length=EVENTS)
+
+    def understood(self) -> agenda.Agenda:
+        """The same for those who lay calendars out."""
+        days = frozenset[int]() if self.holidays is None else days_of(self.holidays)
+        return agenda.Agenda(days, tuple(event.understood() for event in self.events))
 
 
 class File(BaseModel):
@@ -62,10 +85,16 @@ class File(BaseModel):
         found = []
         for place, metadata in enumerate(self.workloads):
             try:
-                found.append(parse_workload(as_metadata(metadata)))
+                workload = parse_workload(as_metadata(metadata))
+                agenda.check(workload.calendar, self.calendars)
+                found.append(workload)
             except TriggerError as error:
                 raise TriggerError(f"workloads.{place}: {error}") from error
         return found
+
+    def agendas(self) -> dict[str, agenda.Agenda]:
+        """The calendars, understood, by name."""
+        return {name: calendar.understood() for name, calendar in self.calendars.items()}
 
 
 def parse(text: str, name: str) -> File:

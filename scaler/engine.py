@@ -19,6 +19,7 @@ import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
+from scaler.core.agenda import Agenda, check
 from scaler.core.domain import UNBOUNDED, UNKNOWN, Decisions, Kind, Mode, Running, Samples, Signal, Workload
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
@@ -95,11 +96,12 @@ class Engine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
-        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, source.admit)
+        self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
         self.board = Board()
         self.counters = Counters()
         self.clock = clock
         self._source, self._cluster = source, cluster
+        self.agendas: Mapping[str, Agenda] = {}
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
         self._newcomers: asyncio.Queue[Key] = asyncio.Queue()
@@ -123,6 +125,16 @@ class Engine:
             TriggerError, TooManyWorkloads: as `Roster.resolve`.
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
+
+    def _admit(self, workload: Workload) -> None:
+        check(workload.calendar, self.agendas)
+        self._source.admit(workload)
+
+    def schedule(self, agendas: Mapping[str, Agenda]) -> None:
+        """Put the settings' calendars in force."""
+        self.agendas = agendas
+        for fleet in self._fleets.values():
+            fleet.schedule(agendas)
 
     def renew(self, key: Key) -> bool:
         """Count an open stream as a request for its workload; False where that is tracked no more."""
@@ -192,10 +204,15 @@ class Engine:
 
     def _fleet_of(self, step_s: float) -> Fleet:
         if step_s not in self._fleets:
-            self._fleets[step_s] = Fleet(step_s, self.clock(), self.settings.trust)
+            self._fleets[step_s] = self._new_fleet(step_s)
             if self._tasks is not None:
                 self._tasks.create_task(self._beat(step_s))
         return self._fleets[step_s]
+
+    def _new_fleet(self, step_s: float) -> Fleet:
+        fleet = Fleet(step_s, self.clock(), self.settings.trust)
+        fleet.schedule(self.agendas)
+        return fleet
 
     async def _beat(self, step_s: float) -> None:
         while True:
@@ -228,7 +245,7 @@ class Engine:
     def _begin_again(self, step_s: float) -> None:
         """Start a fleet anew on a clock that was set back; its workloads are introduced again."""
         log.warning("the clock was set back; histories are read again", step_s=step_s)
-        old, fleet = self._fleets[step_s], Fleet(step_s, self.clock(), self.settings.trust)
+        old, fleet = self._fleets[step_s], self._new_fleet(step_s)
         self._fleets[step_s] = fleet
         for key in [key for key, (of, _) in self._rows.items() if of is old]:
             self._rows[key] = (fleet, fleet.add(self.roster.entries[key].workload))

@@ -4,15 +4,18 @@ Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisio
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecasting import catalog, conformal, ensemble
+from forecasting.calendar import Places
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
-from forecasting.series import History, Rows
+from forecasting.series import DAY_S, History, Rows
 from scaler.core import plausibility, price, watch
+from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
     UNKNOWN,
@@ -84,6 +87,9 @@ class Fleet:
         self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
+        self._agendas: Mapping[str, Agenda] = {}
+        self._places: Places | None = None
+        self._week = -1
 
     def add(self, workload: Workload) -> int:
         """Give `workload` a row with nothing known about it."""
@@ -96,8 +102,11 @@ class Fleet:
 
     def configure(self, row: int, workload: Workload) -> None:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
-        self.workloads[row] = workload
+        before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
+        if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
+            self._week = -1
+            self._restate(np.array([row]))
 
     def remove(self, row: int) -> None:
         """Forget the row's workload and all it has learnt."""
@@ -107,6 +116,7 @@ class Fleet:
 
     def _reset(self, row: int, workload: Workload) -> None:
         at = slice(row, row + 1)
+        self._week = -1
         self.ring.clear(row)
         put(self.columns, at, columns_of([workload]))
         put(self.models, at, catalog.unfitted(1))
@@ -135,6 +145,40 @@ class Fleet:
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
         self._free = list(range(n, 2 * n))[::-1]
+
+    def schedule(self, agendas: Mapping[str, Agenda]) -> None:
+        """Take over the settings' calendars; multipliers are what they state until the next fit."""
+        self._agendas, self._week = agendas, -1
+        self._restate(np.arange(len(self.workloads)))
+
+    def _restate(self, rows: IntArray) -> None:
+        """Let events multiply by what their calendars state, and forget what was learnt of others."""
+        places = self._places_now()
+        self.models.multiplier[rows] = np.nan
+        for mine, calendar in () if places is None else places.of(rows):
+            self.models.multiplier[rows[mine]] = calendar.stated
+
+    def _places_now(self) -> Places | None:
+        """Calendars of all rows, laid out anew each week for the weeks around it."""
+        week = int(self.ring.end_s // (7 * DAY_S))
+        if week != self._week:
+            self._week, self._places = week, self._placed(7 * DAY_S * week)
+        return self._places
+
+    def _placed(self, week_s: float) -> Places | None:
+        keys = [("UTC", None) if one is None else (one.timezone, one.calendar) for one in self.workloads]
+        unlike = sorted({key for key in keys if key != ("UTC", None)}, key=str)
+        if not unlike:
+            return None
+        span = week_s - LAID_OUT_BACK_S, week_s + LAID_OUT_AHEAD_S
+        calendars = tuple(lay_out(zone, self._agendas.get(name or "", Agenda()), *span) for zone, name in unlike)
+        number = {key: place for place, key in enumerate(unlike)}
+        return Places(np.array([number.get(key, -1) for key in keys]), calendars)
+
+    def history(self, rows: slice | IntArray) -> History:
+        """What is kept of some rows, and the calendars they live by; views where `rows` is a slice."""
+        history, places = self.ring.history(slice(None)), self._places_now()
+        return take(replace(history, places=places), rows)
 
     def set_hpa(self, row: int, minimum: int, maximum: int, tolerance: float) -> None:
         """Take over the live HPA's own bounds and tolerance; tighter bounds of the workload stay in force."""
@@ -181,7 +225,7 @@ class Fleet:
         at = slice(row, row + 1)
         try:
             fitted = catalog.fit_naive(
-                self.ring.history(at), int(self.columns.h[row]), averaged=bool(self.columns.queue[row])
+                self.history(at), int(self.columns.h[row]), averaged=bool(self.columns.queue[row])
             )
         except NotEnoughHistory:
             return
@@ -216,7 +260,7 @@ class Fleet:
     def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
         """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""
         index = np.array(rows)
-        history = take(self.ring.history(slice(None)), index)
+        history = self.history(index)
         return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
 
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
@@ -285,7 +329,7 @@ class Fleet:
         stale_steps = np.rint(known / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
-        said = catalog.predict(models, self.ring.history(rows), questions)
+        said = catalog.predict(models, self.history(rows), questions)
         self._look(rows, columns, models, seen.t_s)
         served = self.as_served(rows, said)
         self._keep(rows, said, seen.t_s, stale_steps > 0)
@@ -304,7 +348,7 @@ class Fleet:
         state = take(self._ensemble, rows)
         for row in np.flatnonzero((due_s > state.looked_s) & (models.speaker != catalog.NOBODY)).tolist():
             at, own = slice(row, row + 1), slice(rows.start + row, rows.start + row + 1)
-            history, h = self.ring.history(own), int(columns.h[row])
+            history, h = self.history(own), int(columns.h[row])
             bucket_s, epsilon = self.ring.bucket_s, float(models.epsilon[row])
             kept = conformal.kept_in(take(self._record, own), t_s, bucket_s)
             track = conformal.joined(history, kept, h, averaged=bool(columns.queue[row])).until(t_s)

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from forecasting.forecast import LEVELS
+from scaler.core.agenda import check
 from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
@@ -66,6 +67,7 @@ class Pipe:
 
     def __init__(self, metadata: dict[str, str]) -> None:
         self.workload = parse_workload(metadata, name="workload")
+        check(self.workload.calendar, ())
         self._fleet: Fleet | None = None
         self._past: list[tuple[float, float]] = []
         self._refits, self._refit_s, self._refused = 0, 0.0, 0

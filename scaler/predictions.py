@@ -189,7 +189,7 @@ def outlook(engine: Engine, key: Key) -> Outlook:
     """Path quantiles at steps through the coming hour, and the peak in the lead window."""
     fleet, row = engine.row_of(key)
     at = slice(row, row + 1)
-    history, models, lead_h = fleet.ring.history(at), take(fleet.models, at), fleet.columns.h[at]
+    history, models, lead_h = fleet.history(at), take(fleet.models, at), fleet.columns.h[at]
     every = max(round(OUTLOOK_S / 60.0 / fleet.step_s), 1)
     steps = np.arange(every, round(OUTLOOK_S / fleet.step_s) + 1, every)
     h = np.append(lead_h, steps if len(steps) else np.ones(1, np.int64))

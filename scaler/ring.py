@@ -72,18 +72,21 @@ class LoadRing:
         self._coarse_maximum = _Columns(n_rows, n_blocks, np.float32)
         self._all = (self._fine, self._mean, self._maximum, self._coarse_mean, self._coarse_maximum)
         self._first_s: FloatArray = np.full(n_rows, np.inf)
+        self._loaded_s: FloatArray = np.full(n_rows, -np.inf)
 
     def grow(self, n_rows: int) -> None:
         """Add empty rows up to `n_rows`."""
         for columns in self._all:
             columns.grow(n_rows)
-        self._first_s = np.concatenate([self._first_s, np.full(n_rows - len(self._first_s), np.inf)])
+        n_new = n_rows - len(self._first_s)
+        self._first_s = np.concatenate([self._first_s, np.full(n_new, np.inf)])
+        self._loaded_s = np.concatenate([self._loaded_s, np.full(n_new, -np.inf)])
 
     def clear(self, row: int) -> None:
         """Forget one row."""
         for columns in self._all:
             columns.view[row] = np.nan
-        self._first_s[row] = np.inf
+        self._first_s[row], self._loaded_s[row] = np.inf, -np.inf
 
     def advance(self, end_s: float) -> None:
         """Move the time axis on to `end_s`, a multiple of the step; buckets that became complete are summed up."""
@@ -124,8 +127,9 @@ class LoadRing:
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
         """Store the newest sample of `rows`; NaN leaves it as it is. A bucket that ends here is summed up."""
         self._fine.view[rows, -1] = np.where(np.isnan(values), self._fine.view[rows, -1], values)
-        began = np.where(np.isnan(values), np.inf, self.end_s - self.step_s)
-        self._first_s[rows] = np.minimum(self._first_s[rows], began)
+        loaded, idle = values > 0, self.end_s - self._loaded_s[rows] > BUCKETS_S
+        self._first_s[rows] = np.where(loaded & idle, self.end_s - self.step_s, self._first_s[rows])
+        self._loaded_s[rows] = np.where(loaded, self.end_s, self._loaded_s[rows])
         if self.end_s == self.bucket_end_s:
             k = round(self.bucket_s / self.step_s)
             self._sum_up(rows, self._fine.view[rows, -k:].astype(np.float64), 1)
@@ -148,7 +152,7 @@ class LoadRing:
         known = ~np.isnan(values) & (stamps_s <= self.end_s)
         if not known.any():
             return
-        self._first_s[row] = min(self._first_s[row], stamps_s[known].min() - spacing_s)
+        self._note_loads(row, stamps_s[known & (values > 0)], spacing_s)
         self._backfill_fine(row, stamps_s[known], values[known], spacing_s)
         part = Samples(values[known], (values if largest is None else largest)[known])
         buckets = (self._mean, self._maximum, self.bucket_end_s, self.bucket_s)
@@ -157,6 +161,14 @@ class LoadRing:
         self._backfill_grid(row, stamps_s[known], part, spacing_s, blocks)
         # Where the buckets reach, they know more of a block than the samples given.
         self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
+
+    def _note_loads(self, row: int, stamps_s: FloatArray, spacing_s: float) -> None:
+        """Samples with load came at rising `stamps_s`: after a pause as long as the buckets life begins anew."""
+        if len(stamps_s):
+            pauses = np.flatnonzero(np.diff(stamps_s) > BUCKETS_S)
+            begun_s = stamps_s[pauses[-1] + 1 if len(pauses) else 0] - spacing_s
+            self._first_s[row] = min(self._first_s[row], begun_s)
+            self._loaded_s[row] = max(self._loaded_s[row], stamps_s[-1])
 
     def backfill_blocks(self, row: int, stamps_s: FloatArray, part: Samples) -> None:
         """Store older coarse blocks of one row by the stamps of their ends; NaN is skipped, and buckets know better."""
@@ -218,6 +230,9 @@ class LoadRing:
         )
 
     def span_s(self, rows: slice) -> FloatArray:
-        """From the oldest sample kept of each row to now, in seconds, (rows,); 0 where nothing is known."""
+        """From the oldest load kept of each row to now, in seconds, (rows,); 0 where there never was any.
+
+        Zeros before a workload's first load, or for longer than buckets are kept, say nothing about its life.
+        """
         oldest = np.maximum(self._first_s[rows], self.end_s - BUCKETS_S)
         return np.maximum(self.end_s - oldest, 0.0)

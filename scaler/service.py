@@ -61,19 +61,21 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
 
 
 def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
-    """Put a file's servers and workloads in force, or none of them.
+    """Put a file's servers, calendars and workloads in force, or none of them.
 
     Raises:
         SettingsError: a workload that the file's own servers do not admit, or too many of them.
     """
-    workloads, before = file.declared(), queried.servers
+    workloads, before, agendas = file.declared(), queried.servers, engine.agendas
     queried.replace_servers(file.servers)
+    engine.schedule(file.agendas())
     try:
         for workload in workloads:
             queried.admit(workload)
         engine.redeclare(workloads)
     except ForesailError as error:
         queried.replace_servers(before)
+        engine.schedule(agendas)
         raise SettingsError(str(error)) from error
 
 

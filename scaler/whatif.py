@@ -80,7 +80,7 @@ def imagine(fleet: Fleet, rows: IntArray, posted: Sequence[Posted], questions: S
 
     `rows`, (R,), are the workloads that the R questions are about, `posted` their latest decisions.
     """
-    columns, history = take(fleet.columns, rows), fleet.ring.history(slice(None))
+    columns, history = take(fleet.columns, rows), fleet.history(slice(None))
     load, second, weekday, window_s = np.array(
         [(q.load, q.second_of_day, q.weekday, q.window_s) for q in questions], np.float64
     ).T

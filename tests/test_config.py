@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from scaler import config
 from scaler.config import File, parse, read, watch
 from scaler.errors import SettingsError
+from scaler.holidays import days_of
 
 GOOD = """\
 settings:
@@ -35,6 +37,17 @@ def test_a_whole_file_is_understood() -> None:
     assert [server.url for server in file.servers] == ["http://prometheus:9090"]
     assert [(w.namespace, w.name, w.threshold, w.shadow) for w in file.declared()] == [("shop", "web", 50.0, True)]
     assert file.calendars["sales"].events[0].multiplier == "learn"
+    agenda = file.agendas()["sales"]
+    assert [(event.name, event.lasts_s, event.multiplier) for event in agenda.events] == [("sale", 14_400.0, None)]
+    assert (date(2026, 10, 3) - date(1970, 1, 1)).days in agenda.holidays
+
+
+def test_a_part_of_a_country_has_holidays_of_its_own() -> None:
+    epiphany = (date(2026, 1, 6) - date(1970, 1, 1)).days
+    assert epiphany in days_of("DE-BY")
+    assert epiphany not in days_of("DE")
+    with pytest.raises(ValueError, match="DE-XX"):
+        days_of("DE-XX")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "# nothing yet\n"])
@@ -52,6 +65,32 @@ def test_an_empty_file_declares_nothing(text: str) -> None:
         ("    threshold: {a: 1}", "    threshold: 50", r"threshold must be text or a number"),
         ("    threshold: [5", "    threshold: 50", r"foresail\.yaml:\d+: .*expected"),
         ("    holiday: DE", "    holidays: DE", r"foresail\.yaml:13: calendars\.sales\.holiday: Extra inputs"),
+        (
+            "    holidays: XX",
+            "    holidays: DE",
+            r"foresail\.yaml:13: calendars\.sales\.holidays: .*country such as DE",
+        ),
+        (
+            "at: mondays at 8",
+            "at: first monday 08:00",
+            r"foresail\.yaml:15: calendars\.sales\.events\.0\.at: .*daily 08:00",
+        ),
+        ("lasts: 4 hours", "lasts: 4h", r"foresail\.yaml:15: calendars\.sales\.events\.0\.lasts: .*between 1m and 7d"),
+        (
+            "multiplier: lern",
+            "multiplier: learn",
+            r"foresail\.yaml:15: calendars\.sales\.events\.0\.multiplier: .*learn",
+        ),
+        (
+            "multiplier: 0.5",
+            "multiplier: learn",
+            r"foresail\.yaml:15: calendars\.sales\.events\.0\.multiplier: .*number",
+        ),
+        (
+            "    calendar: sale\n    shadow",
+            "    shadow",
+            r"foresail\.yaml:7: workloads\.0: calendar .*\(sales\), not 'sale'",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_key(wrong: str, right: str, says: str) -> None:

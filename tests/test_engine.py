@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from forecasting.series import History
+from scaler.core.agenda import Agenda
 from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
 from scaler.fleet import Fleet
@@ -470,3 +471,14 @@ async def test_each_move_of_a_mode_is_logged_once_with_its_cause(capsys: pytest.
     assert "no fresh sample of the load" in moves[0]
     assert "no sample of the load for too long" in moves[1]
     assert engine.board.get(key) is not None
+
+
+async def test_a_calendar_that_the_settings_do_not_hold_is_refused_by_name() -> None:
+    engine, _, _ = some_engine()
+    with pytest.raises(TriggerError, match=r"calendar must be one of the settings' calendars \(none\), not 'sales'"):
+        engine.asked("shop", "web", METADATA | {"calendar": "sales"})
+    engine.schedule({"sales": Agenda(), "idle": Agenda()})
+    fleet, row = engine.row_of(engine.asked("shop", "web", METADATA | {"calendar": "sales"}))
+    assert fleet.history(slice(row, row + 1)).places is not None
+    with pytest.raises(TriggerError, match=r"\(idle, sales\), not 'sale'"):
+        engine.asked("shop", "other", METADATA | {"calendar": "sale"})

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting import catalog
+from scaler.core.agenda import Agenda, Event, moment_of
 from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Mode, Samples, Workload
 from scaler.core.learning import Learnt, learn
 from scaler.core.trust import TrustRules
@@ -303,3 +304,39 @@ def test_a_restarted_instance_decides_like_one_that_never_stopped():
     apart = np.abs(compared[:, 0] - compared[:, 1])
     assert (apart > 0).mean() <= 0.01
     assert (apart <= np.maximum(1, 0.1 * compared[:, 0])).all()
+
+
+def test_a_calendar_of_the_settings_is_in_force_at_once_and_only_where_it_is_named():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), n_rows=2)
+    for number, calendar in enumerate((None, "sales")):
+        fleet.add(workload(number, calendar=calendar, timezone="Europe/Berlin"))
+        backfilled(fleet, number, seasonal_load())
+        fleet.speak_naively(number)
+    both = slice(0, 2)
+    quiet = ticked(fleet, both, 200.0)
+    # Two hours ahead of UTC, a minute from now.
+    sale = Event("sale", moment_of("wednesday 02:01"), 3600.0, 4.0)
+    fleet.schedule({"sales": Agenda(events=(sale,))})
+    raised = ticked(fleet, both, 200.0)
+    assert raised.peak[0] == pytest.approx(quiet.peak[0], rel=0.1)
+    assert raised.peak[1] == pytest.approx(4.0 * raised.peak[0], rel=0.01)
+    fleet.configure(0, workload(0, calendar="sales", timezone="Europe/Berlin"))
+    fleet.configure(1, workload(1, timezone="Europe/Berlin"))
+    swapped = ticked(fleet, both, 200.0)
+    assert swapped.peak[0] == pytest.approx(4.0 * swapped.peak[1], rel=0.01)
+    fleet.schedule({})
+    assert ticked(fleet, both, 200.0).peak == pytest.approx(quiet.peak, rel=0.1)
+
+
+def test_calendars_are_laid_out_anew_as_weeks_go_by():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), n_rows=1)
+    fleet.schedule({"sales": Agenda(events=(Event("sale", moment_of("daily 08:00"), 3600.0, 4.0),))})
+    fleet.add(workload(0, calendar="sales"))
+    for weeks in (0, 1, 10):
+        fleet.ring.advance(WEDNESDAY_S + weeks * 7 * DAY_S)
+        places = fleet.history(slice(0, 1)).places
+        assert places is not None
+        begin_s = places.calendars[0].begin_s
+        assert begin_s[0] < fleet.ring.end_s - 28 * DAY_S < fleet.ring.end_s + 7 * DAY_S < begin_s[-1]
+    fleet.configure(0, workload(0))
+    assert fleet.history(slice(0, 1)).places is None

@@ -151,8 +151,28 @@ def test_views_are_contiguous_along_the_rows():
 def test_the_span_counts_from_the_oldest_sample_and_at_most_what_is_kept():
     assert filled(4).span_s(EVERY)[0] == 60.0
     ring = LoadRing(1, 15.0, WEDNESDAY_S)
-    ring.backfill(0, np.array([WEDNESDAY_S - 30 * DAY_S, WEDNESDAY_S]), np.array([1.0, 1.0]), 15.0)
+    ring.backfill(0, WEDNESDAY_S - DAY_S * np.array([30, 24, 18, 12, 6, 0]), np.ones(6), 15.0)
     assert ring.span_s(EVERY)[0] == BUCKETS_S
+
+
+def test_a_history_begins_with_its_first_load():
+    ring = LoadRing(1, 15.0, WEDNESDAY_S)
+    for minute in range(30):
+        ring.advance(WEDNESDAY_S + 60.0 * minute)
+        ring.put(EVERY, np.array([0.0 if minute < 20 else 5.0]))
+        assert ring.span_s(EVERY)[0] == (0.0 if minute < 20 else 60.0 * (minute - 20) + 15.0)
+    assert ring.history(slice(None)).fine[0, -1] == 5.0
+
+
+@pytest.mark.parametrize(("days", "span_s"), [(7.0, BUCKETS_S), (9.0, 15.0)])
+def test_after_a_pause_as_long_as_buckets_are_kept_a_history_begins_anew(days, span_s):
+    stamps_s = WEDNESDAY_S - DAY_S * np.array([days + 2.0, days, days - 1.0, 1.0])
+    told, seen = LoadRing(1, 15.0, WEDNESDAY_S), LoadRing(1, 15.0, stamps_s[0])
+    told.backfill(0, np.append(stamps_s, WEDNESDAY_S), np.array([1.0, 1.0, 0.0, 0.0, 1.0]), 15.0)
+    for t_s, load in zip([*stamps_s, WEDNESDAY_S], [1.0, 1.0, 0.0, 0.0, 1.0], strict=True):
+        seen.advance(t_s)
+        seen.put(EVERY, np.array([load]))
+    assert told.span_s(EVERY)[0] == seen.span_s(EVERY)[0] == span_s
 
 
 def test_wider_samples_hold_for_their_spacing():

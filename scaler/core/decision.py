@@ -15,7 +15,10 @@ from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Mode, 
 from scaler.core.plausibility import Doubt
 
 LIKELY_SCORE = np.array([0.8416])
-"""Normal score of 0.8: with P(peak > activation threshold) ≥ 0.2 a workload is active; an idle replica costs little."""
+"""Normal score of 0.8: with P(peak > activation threshold) ≥ 0.2 a workload is active; an idle replica costs little.
+
+Where the median is no load, the next level tells no more than whether the probability exceeds 0.1, and that counts.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,10 @@ class Workload:
     metric_lag_s: float = 0.0
     latency_target_s: float | None = None
     tolerance: float | None = None
+    timezone: str = "UTC"
+    """IANA zone by whose local time its days go."""
+    calendar: str | None = None
+    """Name of a calendar in the settings."""
     inactive: tuple[str, ...] = ()
     """Keys that were understood but whose feature is not built into this version."""
 

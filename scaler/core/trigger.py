@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from scaler.core.domain import Kind, Workload
 from scaler.errors import TriggerError
@@ -118,6 +119,13 @@ def _ignore_null_values(key: str, text: str) -> bool:
     return False
 
 
+def _zone(key: str, text: str) -> str:
+    try:
+        return ZoneInfo(text).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise TriggerError(f"{key} must be an IANA time zone such as Europe/Berlin, not {text!r}") from error
+
+
 def _text(key: str, text: str) -> str:
     if not text.strip():
         raise TriggerError(f"{key} must not be empty")
@@ -146,6 +154,8 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
     "metricLag": ("metric_lag_s", _duration),
     "latencyTarget": ("latency_target_s", _duration),
     "tolerance": ("tolerance", _tolerance),
+    "timezone": ("timezone", _zone),
+    "calendar": ("calendar", _text),
     "name": ("name", _text),
     "namespace": ("namespace", _text),
 }
@@ -156,8 +166,6 @@ INACTIVE_KEYS: Mapping[str, Parser] = {
     "memoryQuery": _text,
     "latencyQuery": _text,
     "queueQuery": _text,
-    "timezone": _text,
-    "calendar": _text,
     "metricName": _text,
 }
 """Keys that are understood, but that nothing reads yet."""

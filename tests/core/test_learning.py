@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from forecasting import catalog
+from forecasting import catalog, ensemble
+from forecasting.series import Rows
 from scaler.core import price
 from scaler.core.domain import take
 from scaler.core.learning import due_cutoff_s, learn, stacked
 from tests.core.test_decision import assert_same
 from tests.fakes import DAY_S, WEDNESDAY_S, history_of, history_rows, seasonal_load, some_fleet
+from tests.forecasting.test_conformance import SERIES, Series, assert_sound
 
 HOUR_S = 3600.0
 LEAD = {"h": 9, "lead_s": 135.0}
@@ -129,3 +131,50 @@ def test_columns_are_stacked_nested_ones_included():
     both = stacked([catalog.unfitted(2), catalog.unfitted(3)])
     assert both.speaker.shape == (5,)
     assert both.naive.offsets.shape[0] == both.regression.coefficients.shape[0] == 5
+
+
+def served_of(history, h: int):
+    """Forecast of the single workload as the service would serve it: fitted, shifted, the better member heard."""
+    columns = some_fleet(h=h, lead_s=max(h * history.step_s - 15.0, 0.0))
+    learnt = learn(history, columns, np.array([history.bucket_end_s]))
+    said = catalog.predict(learnt.models, history, Rows.live(history, np.array([h])))
+    return learnt, ensemble.applied(learnt.ensemble, said, learnt.models.epsilon)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_what_is_served_of_any_load_is_finite_and_ordered_or_nothing(name):
+    learnt, said = served_of(history_of(Series(name), 2 * DAY_S), 8)
+    if learnt.models.speaker[0] == catalog.NOBODY:
+        assert name in {"all missing", "one sample"}
+        assert np.isnan(said.peak).all()
+        return
+    assert_sound(said)
+    assert np.isfinite(learnt.price.log_price).all()
+    if name == "all zero":
+        assert (said.peak == 0).all()
+    if name in {"huge", "tiny"}:
+        scale = {"huge": 1e12, "tiny": 1e-9}[name]
+        assert 100 * scale < said.peak[0, 1] < said.peak[0, 4] < 200 * scale
+
+
+@pytest.mark.parametrize("step_s", [1.0, 60.0, 300.0, 3600.0])
+def test_what_is_served_is_sound_at_every_step(step_s):
+    history = history_of(seasonal_load(), 2 * DAY_S if step_s < 60 else 8 * DAY_S, step_s)
+    learnt, said = served_of(history, max(round(300 / step_s), 1))
+    assert learnt.models.speaker[0] != catalog.NOBODY
+    assert_sound(said)
+    assert 50 < said.peak[0, 0] < said.peak[0, 4] < 800
+
+
+def test_a_clock_that_jumped_ahead_leaves_a_hole_and_a_sound_forecast():
+    jump_s = 3 * DAY_S
+
+    def jumped(t_s):
+        return np.where(
+            (t_s > WEDNESDAY_S - jump_s - 3600.0) & (t_s <= WEDNESDAY_S - 3600.0), np.nan, seasonal_load()(t_s)
+        )
+
+    _, said = served_of(history_of(jumped, 8 * DAY_S), 8)
+    assert_sound(said)
+    usual = seasonal_load()(np.array([WEDNESDAY_S]))[0]
+    assert 0.8 * usual < said.peak[0, 0] < said.peak[0, 4] < 2 * usual

@@ -79,6 +79,7 @@ def test_every_key_may_come_from_the_environment(key):
         "slo": "0.95",
         "tolerance": "0.2",
         "namespace": "shop",
+        "timezone": "UTC",
     }
     plain = {"threshold": "50", key: right.get(key, "60")}
     from_env = {"threshold": "50"} | {f"{key}FromEnv": right.get(key, "60")}
@@ -180,8 +181,6 @@ def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
         "memoryQuery": "q",
         "latencyQuery": "q",
         "queueQuery": "q",
-        "timezone": "Europe/Berlin",
-        "calendar": "sales",
         "capacity": "auto",
     }
     assert parsed(**later).inactive == tuple(sorted(later))
@@ -269,3 +268,12 @@ def test_capacity_is_the_threshold_unless_stated_and_unknown_only_for_queues():
     columns = columns_of([parsed(), parsed(capacity="80"), parsed(kind="queue"), parsed(kind="queue", capacity="7")])
     assert columns.capacity.tolist() == [50.0, 80.0, 50.0, 7.0]
     assert columns.capacity_known.tolist() == [True, True, False, True]
+
+
+def test_a_time_zone_is_an_iana_name():
+    known = parsed(timezone="America/New_York", calendar="sales")
+    assert (known.timezone, known.calendar, known.inactive) == ("America/New_York", "sales", ())
+    assert parsed().timezone == "UTC"
+    for wrong in ("Mars/Olympus", "../etc/passwd", "CET+1", "/etc/localtime", "Europe"):
+        with pytest.raises(TriggerError, match=r"timezone must be an IANA time zone such as Europe/Berlin, not '"):
+            parsed(timezone=wrong)

@@ -27,7 +27,7 @@ from scaler.core.simulator.controllers import (
     shipped_rules,
     trigger_rules,
 )
-from scaler.core.simulator.foresight import Past, foresee
+from scaler.core.simulator.foresight import Past, foresee, places_of
 from scaler.core.simulator.load import peak_ahead, same_time_before
 from scaler.core.simulator.scene import Part, Question, Scene, cut
 from scaler.core.simulator.score import Tally, figures, shortage, tally
@@ -147,7 +147,8 @@ def forecasts(scene: Scene, progress: Progress | None = None) -> Heat:
     """Everything that looks ahead, on the test part."""
     part = scene.test
     workload, load = scene.question.workload, cut(scene.load, part)
-    past = Past.of(scene.load.sample, scene.question.start_s, scene.step_s)
+    question = scene.question
+    past = Past.of(scene.load.sample, question.start_s, scene.step_s, places_of(workload, question.agenda, load.t_s))
     foreseen = foresee(past, load.t_s, scene.fleet, workload.fingerprint, progress)
     ours, served = _ours(scene, foreseen)
     peak = peak_ahead(load.value, int(scene.fleet.h[0]))

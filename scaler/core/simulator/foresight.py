@@ -11,11 +11,13 @@ from itertools import pairwise
 import numpy as np
 
 from forecasting import catalog, conformal, drift, ensemble
+from forecasting.calendar import Places
 from forecasting.catalog import Models
 from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
 from scaler.core import watch
-from scaler.core.domain import Workloads
+from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
+from scaler.core.domain import Workload, Workloads
 from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
@@ -49,9 +51,10 @@ class Past:
     """(1, C)"""
     coarse_maximum: LoadArray
     """(1, C)"""
+    places: Places | None = None
 
     @staticmethod
-    def of(sample: FloatArray, start_s: float, step_s: float) -> "Past":
+    def of(sample: FloatArray, start_s: float, step_s: float, places: Places | None = None) -> "Past":
         """Sum samples (T,) up into buckets; an unfinished last bucket is left out."""
         k = round(bucket_spacing(step_s) / step_s)
         parts = sample[: len(sample) // k * k].reshape(-1, k)
@@ -64,7 +67,7 @@ class Past:
         stop = len(mean) - (len(mean) - first) % round(coarse_s / bucket_s)
         blocks = summed_up(buckets[0][:, first:stop], buckets[1][:, first:stop], round(coarse_s / bucket_s))
         coarse = blocks[0].astype(np.float32), blocks[1].astype(np.float32)
-        return Past(step_s, start_s, sample[None], *buckets, first, *coarse)
+        return Past(step_s, start_s, sample[None], *buckets, first, *coarse, places)
 
     @property
     def bucket_s(self) -> float:
@@ -89,7 +92,16 @@ class Past:
             coarse_end_s=self.start_s + self.coarse_first * self.bucket_s + c * coarse_s,
             coarse_mean=self.coarse_mean[:, first_block:c],
             coarse_maximum=self.coarse_maximum[:, first_block:c],
+            places=self.places,
         )
+
+
+def places_of(workload: Workload, agenda: Agenda, t_s: FloatArray) -> Places | None:
+    """The calendar that one workload lives by over `t_s` (T',) and the history before it; None for plain UTC."""
+    if workload.timezone == "UTC" and agenda == Agenda():
+        return None
+    calendar = lay_out(workload.timezone, agenda, float(t_s[0]) - LAID_OUT_BACK_S, float(t_s[-1]) + LAID_OUT_AHEAD_S)
+    return Places(np.zeros(1, np.int64), (calendar,))
 
 
 def foresee(
@@ -102,8 +114,7 @@ def foresee(
     """Forecast from each of `t_s` (T',), stamps of samples of `past`, as served; `fleet` is the one workload."""
     index = np.rint((t_s - past.start_s) / past.step_s).astype(np.int64) - 1
     stale_s = _staleness(past)[index]
-    oldest_s = np.maximum(past.start_s + _first_known(past) * past.step_s, t_s - KEPT_S)
-    history_s = np.maximum(t_s - oldest_s, 0.0)
+    history_s = np.minimum((index + 1 - _begun(past)[index]) * past.step_s, KEPT_S)
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
     ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
@@ -145,9 +156,16 @@ def _staleness(past: Past) -> FloatArray:
     return np.asarray((step - newest) * past.step_s)
 
 
-def _first_known(past: Past) -> int:
-    known = ~np.isnan(past.fine[0])
-    return int(np.argmax(known)) if known.any() else past.fine.shape[1]
+def _begun(past: Past) -> FloatArray:
+    """Sample with which the life of the workload begins, as it looks at each sample, (T,); the next one before it.
+
+    Life begins with the first load, and anew with the first after a pause as long as buckets are kept.
+    """
+    loaded = np.flatnonzero(past.fine[0] > 0)
+    births = loaded[np.diff(loaded, prepend=-np.inf) * past.step_s > KEPT_S]
+    index = np.arange(past.fine.shape[1])
+    latest = np.searchsorted(births, index, side="right") - 1
+    return np.where(latest >= 0, births[np.maximum(latest, 0)] if len(births) else 0, index + 1).astype(np.float64)
 
 
 def _segments(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
+from scaler.core.agenda import Agenda
 from scaler.core.domain import Workload, Workloads, columns_of, take
 from scaler.core.hpa import HpaRules
 from scaler.core.simulator.cluster import Setup, World, scatter
@@ -47,6 +48,8 @@ class Question:
     """Short share that a setting must keep to be shown by itself."""
     controllers: tuple[str, ...] = ()
     """Names of those that are asked for, empty for all; what the verdict rests on competes in any case."""
+    agenda: Agenda = field(default_factory=Agenda)
+    """Holidays and events that are known."""
 
     def asks(self, name: str) -> bool:
         """Whether a controller is asked for."""
