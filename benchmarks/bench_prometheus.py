@@ -1,6 +1,7 @@
 """200 workloads on one real Prometheus: what their histories cost it, and what a tick costs it and us.
 
-Twenty counters, eight days at 15 s each; ten workloads ask a query of their own of each counter, every 5 s.
+Twenty counters, eight days at 15 s each; ten workloads ask a query of their own of each counter, every 5 s. It takes at
+most 280 s: histories that are not in by their time are given up, and how many came is said.
 """
 
 import asyncio
@@ -19,7 +20,9 @@ from scaler.settings import Settings
 from scaler.sources import NoCluster
 from tests.real_prometheus import DAY_S, RealPrometheus, backfill, count
 
-WORKLOADS, COUNTERS, DAYS, EVERY_S, STEP_S, TICKS = 200, 20, 8.0, 15.0, 5.0, 12
+WORKLOADS, COUNTERS, DAYS, EVERY_S, STEP_S, TICKS = 200, 20, 8.0, 15.0, 5.0, 8
+HISTORIES_S = 90.0
+"""Beside 100 s for promtool, 40 s of ticks and the start of Prometheus."""
 QUERIES = 'prometheus_http_requests_total{code="200",handler="/api/v1/query'
 CPU = "process_cpu_seconds_total"
 
@@ -46,13 +49,16 @@ async def measured(prometheus: RealPrometheus) -> list[str]:
     source = PrometheusSource([Server(url=prometheus.url, namespaces=("bench",))])
     engine = engine_on(prometheus, source)
     cpu_s, ours_s, started = prometheus.metric(CPU), time.process_time(), time.perf_counter()
-    async with asyncio.TaskGroup() as reads:
-        for key in list(engine.roster.entries):
-            reads.create_task(engine.introduce(key))
+    reads = [asyncio.create_task(engine.introduce(key)) for key in engine.roster.entries]
+    done, late = await asyncio.wait(reads, timeout=HISTORIES_S)
+    for read in late:
+        read.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    await asyncio.gather(*done)
     took_s, read_mb = time.perf_counter() - started, sum(e.read_bytes for e in source.exchanges.values()) / 1e6
     said = (
-        f"histories of {WORKLOADS} workloads: {took_s:.1f} s, {prometheus.metric(CPU) - cpu_s:.1f} CPU s of "
-        f"Prometheus, {time.process_time() - ours_s:.1f} of ours, {read_mb:.0f} MB"
+        f"histories of {len(done)} of {WORKLOADS} workloads: {took_s:.1f} s, {prometheus.metric(CPU) - cpu_s:.1f} CPU "
+        f"s of Prometheus, {time.process_time() - ours_s:.1f} of ours, {read_mb:.0f} MB"
     )
     lines, tick_s = [said], []
     asked, cpu_s, ours_s = prometheus.metric(QUERIES), prometheus.metric(CPU), time.process_time()

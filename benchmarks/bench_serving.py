@@ -89,6 +89,7 @@ def run() -> Iterator[str]:
         f"RSS of the serving process: {small['rss_mb']:.0f} MiB at 100 workloads (target ≤ 150), "
         f"{large['rss_mb']:.0f} MiB at 1,000"
     )
+    yield f"RSS growth per workload: {(large['rss_mb'] - small['rss_mb']) / 900:.2f} MiB"
 
 
 def quiet_ticks(n: int, count: int) -> list[dict[str, float]]:

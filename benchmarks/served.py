@@ -28,7 +28,7 @@ from scaler.replay import Replay
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
 
 STEP_S = 5.0
@@ -81,7 +81,9 @@ async def serve_foresail(port: int, n: int, http_port: int | None = None) -> Non
     door = GrpcDoor(engine)
     await door.open(f"127.0.0.1:{port}")
     if http_port is not None:
-        routes = application(engine, registry_of(engine), PushedLoad(None), Access(None, loopback=True))
+        routes = application(
+            engine, registry_of(EngineCollector(engine)), PushedLoad(None), Access(None, loopback=True)
+        )
         runner = web.AppRunner(routes, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", http_port).start()

@@ -62,8 +62,11 @@ class Board:
             self._kept -= len(self._recent.popleft()[1])
 
     def forget(self, key: Key) -> None:
-        """Take a workload's decision off the board."""
+        """Take a workload's decision off the board; who waits for its next one is woken."""
         self._latest.pop(key, None)
+        event = self._changed.pop(key, None)
+        if event is not None:
+            event.set()
 
     def get(self, key: Key) -> Posted | None:
         """Latest decision, None before the first."""

@@ -10,11 +10,13 @@ import numpy as np
 
 from scaler.core import hpa
 from scaler.core.domain import DEFAULT_TOLERANCE, Workload
+from scaler.dial import ClientTls, channel_to, obstacle
+from scaler.errors import RequestError
 from scaler.inspection import inspect
 from scaler.prometheus import PrometheusSource
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerStub
-from scaler.servers import EVERY_NAMESPACE, Server
+from scaler.servers import Server, for_everyone
 
 DEADLINE_S = 5.0
 """Longer than any healthy scaler takes: KEDA itself would wait without end."""
@@ -49,15 +51,27 @@ class Finding:
     text: str
 
 
-def ask(address: str, namespace: str, name: str, metadata: Mapping[str, str]) -> Answers:
-    """Poll as KEDA does: spec, value, activity. Raises grpc.RpcError where a call fails."""
+def ask(address: str, namespace: str, name: str, metadata: Mapping[str, str], tls: ClientTls | None = None) -> Answers:
+    """Poll as KEDA does: spec, value, activity.
+
+    Raises:
+        RequestError: a call failed; says what to do where no connection came about.
+    """
     ref = pb.ScaledObjectRef(name=name, namespace=namespace, scalerMetadata={"scalerAddress": address, **metadata})
-    with grpc.insecure_channel(address) as channel:
-        stub = ExternalScalerStub(channel)  # type: ignore[no-untyped-call]
-        specs = stub.GetMetricSpec(ref, timeout=DEADLINE_S).metricSpecs
-        asked = specs[0].metricName if specs else ""
-        metrics = stub.GetMetrics(pb.GetMetricsRequest(scaledObjectRef=ref, metricName=asked), timeout=DEADLINE_S)
-        active = stub.IsActive(ref, timeout=DEADLINE_S).result
+    try:
+        with channel_to(address, tls) as channel:
+            return _polled(ExternalScalerStub(channel), ref)  # type: ignore[no-untyped-call]
+    except grpc.RpcError as error:
+        unreached = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+        reason = obstacle(address, tls) if unreached else None
+        raise RequestError(f"{address}: {reason or f'{error.code().name}: {error.details()}'}") from error
+
+
+def _polled(stub: ExternalScalerStub, ref: pb.ScaledObjectRef) -> Answers:
+    specs = stub.GetMetricSpec(ref, timeout=DEADLINE_S).metricSpecs
+    asked = specs[0].metricName if specs else ""
+    metrics = stub.GetMetrics(pb.GetMetricsRequest(scaledObjectRef=ref, metricName=asked), timeout=DEADLINE_S)
+    active = stub.IsActive(ref, timeout=DEADLINE_S).result
     return Answers(
         specs=tuple((s.metricName, s.targetSizeFloat if s.targetSizeFloat > 0 else float(s.targetSize)) for s in specs),
         values=tuple(
@@ -96,9 +110,9 @@ async def queries(workload: Workload, servers: Sequence[Server], replicas_query:
 
     Raises:
         SourceError: a query cannot be read at all.
+        TriggerError: its address could not be asked.
     """
-    own = Server(url=workload.server_address or "", namespaces=(EVERY_NAMESPACE,))
-    source = PrometheusSource(servers or (own,))
+    source = PrometheusSource(servers or (for_everyone(workload.server_address or ""),))
     try:
         found = await inspect(source, workload, time.time(), replicas_query)
     finally:

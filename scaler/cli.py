@@ -12,6 +12,7 @@ from scaler import __version__
 from scaler.errors import ForesailError
 from scaler.settings import Settings, load_settings
 
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -74,6 +75,12 @@ def serve(*, demo: bool, show: bool, **given: Any) -> None:
     "--config", type=click.Path(exists=True, path_type=Path), help="YAML file whose servers the query is read by."
 )
 @click.option("--replicas-query", help="PromQL of the replica count: tells whether it drives the query.")
+@click.option(
+    "--tls-ca", type=FILE, help="Authorities (PEM) of the scaler's certificate; with it the calls go over TLS."
+)
+@click.option("--tls-cert", type=FILE, help="Client certificate chain (PEM) to show.")
+@click.option("--tls-key", type=FILE, help="Private key (PEM, not encrypted) of --tls-cert.")
+@click.option("--tls-server-name", help="Name in the scaler's certificate, where ADDRESS has another.")
 def check(address: str, **options: Any) -> None:
     """Play KEDA's calls against the scaler at ADDRESS; say what KEDA and the HPA would do with the answers.
 

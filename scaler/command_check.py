@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
-
 from scaler.check import Deployment, Finding, ask, bounds, judge, queries
 from scaler.config import read
 from scaler.core.trigger import parse_workload
-from scaler.errors import RequestError, SourceError
+from scaler.dial import client_tls
+from scaler.errors import RequestError, SourceError, TriggerError
 
 
 def answer(address: str, options: Mapping[str, Any]) -> list[Finding]:
@@ -23,11 +22,8 @@ def answer(address: str, options: Mapping[str, Any]) -> list[Finding]:
     deployment = None
     if options["replicas"] is not None:
         deployment = Deployment(options["replicas"], options["minimum"], options["maximum"], options["tolerance"])
-    try:
-        answers = ask(address, options["namespace"], options["name"], metadata)
-    except grpc.RpcError as error:
-        raise RequestError(f"{address}: {error.code().name}: {error.details()}") from error
-    found = list(judge(answers, deployment))
+    tls = client_tls(options["tls_ca"], options["tls_cert"], options["tls_key"], options["tls_server_name"])
+    found = list(judge(ask(address, options["namespace"], options["name"], metadata, tls), deployment))
     if "threshold" not in metadata:
         return found
     workload = parse_workload(metadata, name=options["name"], namespace=options["namespace"])
@@ -37,7 +33,7 @@ def answer(address: str, options: Mapping[str, Any]) -> list[Finding]:
         servers = read(options["config"]).servers if options["config"] is not None else ()
         try:
             found += asyncio.run(queries(workload, servers, options["replicas_query"]))
-        except SourceError as error:
+        except (SourceError, TriggerError) as error:
             found.append(Finding(ok=False, text=f"query: {error}"))
     return found
 

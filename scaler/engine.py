@@ -2,8 +2,8 @@
 
     first request or declaration → introduce: back-fill, first decision, ask for a fit
     every step                   → tick: read all newest samples, then decide in tiles of 64 rows, then post
-    every minute                 → ask for the fits that are due; forget workloads that nobody asks for
-    whenever a fit is due        → fit in a worker process, adopt
+    every quarter of a minute    → ask for the fits that are due; forget workloads that nobody asks for
+    whenever a fit is due        → fit in a worker process, adopt a minute after its cutoff
 
 A tile takes about a millisecond, and requests are answered between tiles.
 """
@@ -35,8 +35,10 @@ NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative
 """Reason where a source answers and the newest sample is missing."""
 TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
-CHORES_S = 60.0
-"""Between looks for due fits and forgotten workloads."""
+CHORES_S = 15.0
+"""Between looks for due fits and forgotten workloads: most of a fit's budget is for the fit."""
+READY_WITHIN_S = 120.0
+"""A loop that is later than this should not be asked: another replica may keep up."""
 HISTORY_AGAIN_S = 30.0
 """From a history that could not be read to the next try, which waits for a sample that can."""
 
@@ -70,6 +72,13 @@ class Cluster(Protocol):
         ...
 
 
+def _measured(workload: Workload) -> Signal | None:
+    """The signal whose history is learnt from, None where nobody measures it."""
+    if workload.kind is Kind.RATE:
+        return Signal.LOAD
+    return None if workload.arrival_query is None else Signal.ARRIVALS
+
+
 class Engine:
     """The tracked workloads, their fleets and the loop over them."""
 
@@ -92,7 +101,9 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
-        self._lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
+        self._incomplete: set[Key] = set()
+        """Workloads whose history is being read: a fit would be taught by a part of it."""
+        self.lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
         self._tasks: asyncio.TaskGroup | None = None
 
     def declare(self, workload: Workload) -> Key:
@@ -106,6 +117,10 @@ class Engine:
             TriggerError, TooManyWorkloads: as `Roster.resolve`.
         """
         return self._welcome(self.roster.resolve(namespace, name, metadata, self.clock()))
+
+    def renew(self, key: Key) -> bool:
+        """Count an open stream as a request for its workload; False where that is tracked no more."""
+        return self.roster.renew(key, self.clock())
 
     def redeclare(self, workloads: Sequence[Workload]) -> None:
         """Track just these workloads from the settings; one that is declared no more is forgotten at once.
@@ -152,6 +167,11 @@ class Engine:
         now_s = self.clock()
         return max((abs(now_s - fleet.ring.end_s) - fleet.step_s for fleet in self._fleets.values()), default=0.0)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the loop keeps up: what /readyz and gRPC's health say."""
+        return self.late_s() < READY_WITHIN_S
+
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -161,7 +181,7 @@ class Engine:
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
             for _ in range(self.settings.fit_workers):
-                tasks.create_task(self._lessons.teach())
+                tasks.create_task(self.lessons.teach())
 
     def _fleet_of(self, step_s: float) -> Fleet:
         if step_s not in self._fleets:
@@ -187,12 +207,14 @@ class Engine:
         seen = Sightings.nothing(len(fleet.workloads))
         fleet.ring.advance(t_s)
         await self._look_at_all(fleet, keys, t_s, seen)
+        self.lessons.adopt_until(t_s)
         by_tile: dict[int, dict[Key, int]] = {}
         for key, row in keys.items():
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
             await _let_others_run()
+        fleet.complete_s = t_s
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
 
@@ -317,15 +339,18 @@ class Engine:
                 tasks.create_task(self._introduce_guarded(key))
 
     async def _introduce_guarded(self, key: Key) -> None:
+        self._incomplete.add(key)
         try:
             await self.introduce(key)
         except Exception as error:  # a defect met by one workload: it is tried again, the others go on
             self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
             self.troubles[key] = repr(error)
             log.exception("not introduced", workload=str(key))
+        finally:
+            self._incomplete.discard(key)
 
     async def introduce(self, key: Key) -> None:
-        """Back-fill a new workload's history, decide for it at once, and ask for its fit."""
+        """Back-fill a new workload's days, decide for it at once, add the weeks before, and ask for its fit."""
         if key not in self._rows:
             return
         workload = self.roster.entries[key].workload
@@ -348,26 +373,27 @@ class Engine:
             self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
-        self._lessons.ask(key)
+        await self._backfill_weeks(key)
+        if self._rows.get(key) == (fleet, row):
+            self.lessons.ask(key)
 
     async def recall(self, key: Key) -> None:
         """Read a workload's history again: samples older than its newest tick have come in."""
         fleet, row = self._rows[key]
         with contextlib.suppress(SourceError):
             await self._backfill(key)
+            await self._backfill_weeks(key)
         if self._rows.get(key) == (fleet, row):
             if fleet.models.speaker[row] == catalog.NOBODY:
                 fleet.speak_naively(row)
-            self._lessons.ask(key)
+            self.lessons.ask(key)
 
     async def _backfill(self, key: Key) -> float:
-        """Read weeks in coarse blocks, days in buckets and hours at the step; the newest load."""
+        """Read days in buckets and hours at the step; the newest load."""
         workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
-        measured = Signal.LOAD if workload.kind is Kind.RATE else Signal.ARRIVALS
-        ring = fleet.ring
-        if measured is Signal.LOAD or workload.arrival_query is not None:
+        ring, measured = fleet.ring, _measured(workload)
+        if measured is not None:
             for end_s, span_s, spacing_s in (
-                (ring.coarse_end_s, COARSE_S, ring.coarse_s),
                 (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
                 (ring.end_s, FINE_S, fleet.step_s),
             ):
@@ -376,6 +402,23 @@ class Engine:
                     fleet.backfill(row, end_s, samples, spacing_s)
         return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
 
+    async def _backfill_weeks(self, key: Key) -> None:
+        """Read what is older than the buckets, in coarse blocks; where it is not kept or refused, the days suffice."""
+        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
+        ring, measured = fleet.ring, _measured(workload)
+        if measured is None:
+            return
+        # One block more than the buckets leave: they may begin in the middle of it.
+        end_s = ring.coarse_end_s - BUCKETS_S + ring.coarse_s
+        n = round((COARSE_S - BUCKETS_S) / ring.coarse_s) + 1
+        try:
+            blocks = await self._source.read(workload, measured, end_s, n, ring.coarse_s)
+        except SourceError as error:
+            log.info("no weeks before the last eight days", workload=str(key), reason=str(error))
+            return
+        if self._rows.get(key) == (fleet, row):
+            fleet.backfill_blocks(row, end_s, blocks)
+
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(CHORES_S)
@@ -383,7 +426,8 @@ class Engine:
             for key in self.roster.unasked(now_s - self.settings.forget_after_s):
                 self._forget(key)
             for index, key in enumerate(list(self._rows)):
-                self._lessons.ask(key)
+                if key not in self._incomplete:
+                    self.lessons.ask(key)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
 
@@ -393,6 +437,6 @@ class Engine:
         self.board.forget(key)
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
-        self._lessons.drop(key)
+        self.lessons.drop(key)
         fleet.remove(row)
         log.info("forgotten: neither declared nor asked for", workload=str(key))

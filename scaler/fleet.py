@@ -3,6 +3,7 @@
 Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisions out by the same two calls.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from scaler.core.domain import (
     put,
     take,
 )
-from scaler.core.learning import Learnt, due_cutoff_s, stacked
+from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.trust import TrustRules
 from scaler.ring import LoadRing
@@ -69,6 +70,8 @@ class Fleet:
         self.step_s = step_s
         self.rules = rules
         self.ring = LoadRing(n_rows, step_s, now_s // step_s * step_s)
+        self.complete_s = self.ring.end_s
+        """Newest tick whose samples are all in."""
         self.workloads: list[Workload | None] = [None] * n_rows
         self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
@@ -144,6 +147,12 @@ class Fleet:
         self.ring.backfill(row, stamps_s, samples.mean, spacing_s, samples.maximum)
         self._note(row, stamps_s, samples.mean)
 
+    def backfill_blocks(self, row: int, end_s: float, blocks: Samples) -> None:
+        """Put coarse blocks of one row, the last of them stamped `end_s`, into what is older than its buckets."""
+        spacing_s = self.ring.coarse_s
+        stamps_s = np.asarray(end_s - spacing_s * np.arange(len(blocks.mean) - 1, -1, -1), dtype=np.float64)
+        self.ring.backfill_blocks(row, stamps_s, blocks)
+
     def backfill_at(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:
         """The same for samples at any stamps, oldest first, each holding for `spacing_s` before it."""
         self.ring.backfill(row, stamps_s, values, spacing_s)
@@ -174,14 +183,27 @@ class Fleet:
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
 
+    def wanted_cutoff_s(self, row: int) -> float:
+        """Cutoff of the fit that should be serving this row by now, else of the one that soon will; −inf: none."""
+        soon_s = self.due_cutoff_s(row, self.complete_s + FIT_BUDGET_S)
+        if not math.isfinite(soon_s):
+            return -math.inf
+        serving_s = self.due_cutoff_s(row, self.complete_s)
+        return serving_s if math.isfinite(serving_s) else soon_s
+
+    def learns_until_s(self, cutoff_s: float) -> float:
+        """Up to when a fit with this cutoff is taught: the cutoff itself; inf, all that is known, where it is late."""
+        return cutoff_s if cutoff_s + FIT_BUDGET_S > self.complete_s else math.inf
+
     def skip_fit(self, row: int) -> None:
         """Go without the fit that is due now; the next one is due at the next cutoff."""
         self._skipped_s[row] = self.ring.end_s
 
-    def lesson(self, rows: list[int]) -> tuple[History, Workloads]:
-        """History and columns of some rows, copied, for a fit elsewhere."""
+    def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
+        """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""
         index = np.array(rows)
-        return take(self.ring.history(slice(None)), index), take(self.columns, index)
+        history = take(self.ring.history(slice(None)), index)
+        return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
 
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
         """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""
@@ -201,7 +223,7 @@ class Fleet:
         return max((t_s - float(self._good_s[row])) / self.step_s, 1.0)
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
-        """Store this tick's samples of `rows` and say what is now known of them."""
+        """Store this tick's samples of `rows` and say what is now known of them; twice is as once."""
         t_s, columns = self.ring.end_s, self._part(self.columns, rows)
         arrivals = self._arrivals_of(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
@@ -219,15 +241,13 @@ class Fleet:
         )
 
     def _arrivals_of(self, rows: slice, seen: Sightings, columns: Workloads) -> FloatArray:
+        """Stated arrivals of queues, else those that the change of depth since the last decision tells."""
         if not columns.queue.any():
             return seen.arrivals
         serving = np.where(seen.ready >= 0, seen.ready, seen.replicas)
         clearing = np.where(serving >= 0, serving * columns.capacity, np.nan)
         inferred = arrivals_from_depth(seen.load, self._depth[rows], self._arrivals[rows], clearing, self.step_s)
-        arrivals = np.where(columns.queue, np.where(np.isnan(seen.arrivals), inferred, seen.arrivals), np.nan)
-        self._depth[rows] = seen.load
-        self._arrivals[rows] = arrivals
-        return arrivals
+        return np.where(columns.queue, np.where(np.isnan(seen.arrivals), inferred, seen.arrivals), np.nan)
 
     def forecast(self, rows: slice, seen: Observations) -> Forecasts:
         """Forecast `rows` from their newest good sample; a stale row's lead window is as much longer."""
@@ -284,4 +304,5 @@ class Fleet:
             seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules
         )
         put(self._state, rows, state)
+        self._depth[rows], self._arrivals[rows] = seen.load, seen.arrivals
         return decisions

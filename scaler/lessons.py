@@ -1,4 +1,9 @@
-"""Fits of the tracked workloads: who is due, in which batch, and what becomes of the result."""
+"""Fits of the tracked workloads: who is due, in which batch, and when the result counts.
+
+A fit begins at its cutoff, from the history up to it, and counts a fixed time later, however fast this machine was: so
+every replica of the service decides by it from the same tick on. One that comes later than that, as after a start,
+knows all that is known by then and counts at once.
+"""
 
 import asyncio
 import math
@@ -9,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
-from scaler.core.learning import Learnt, learn
+from scaler.core.learning import FIT_BUDGET_S, Learnt, learn
 from scaler.errors import FitFailed
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet
@@ -34,24 +39,58 @@ class Counters:
     fit_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What one workload has learnt and does not act on before every replica of the service can."""
+
+    place: tuple[Fleet, int]
+    learnt: Learnt
+    part: int
+    cutoff_s: float
+
+
 class Lessons:
-    """The workloads whose fit is due, over the rows that the engine owns."""
+    """The workloads whose fit is due, and fits that wait for their time, over the rows that the engine owns."""
 
     def __init__(self, rows: Mapping[Key, tuple[Fleet, int]], counters: Counters, timeout_s: float) -> None:
         self._rows, self._counters, self._timeout_s = rows, counters, timeout_s
         self._due: dict[Key, None] = {}
+        self._held: dict[Key, _Held] = {}
         self._wanted = asyncio.Event()
 
     def ask(self, key: Key) -> None:
-        """Put a workload on the list if a newer fit than its own should be serving."""
-        fleet, row = self._rows[key]
-        if math.isfinite(fleet.due_cutoff_s(row, fleet.ring.end_s)):
+        """Put a workload on the list if a newer fit than its own is wanted."""
+        if math.isfinite(self._wanted_cutoff_s(key)):
             self._due[key] = None
             self._wanted.set()
+
+    def _wanted_cutoff_s(self, key: Key) -> float:
+        """Cutoff of the fit that is wanted next, −inf where it is there or the workload is not."""
+        if key not in self._rows:
+            return -math.inf
+        fleet, row = self._rows[key]
+        cutoff_s, held = fleet.wanted_cutoff_s(row), self._held.get(key)
+        ready = held is not None and held.place == (fleet, row) and held.cutoff_s >= cutoff_s
+        return -math.inf if ready else cutoff_s
+
+    @property
+    def waiting(self) -> int:
+        """Workloads on the list."""
+        return len(self._due)
 
     def drop(self, key: Key) -> None:
         """Take a workload off the list."""
         self._due.pop(key, None)
+        self._held.pop(key, None)
+
+    def adopt_until(self, t_s: float) -> None:
+        """Put the fits in force whose time has come by `t_s`."""
+        for key, held in list(self._held.items()):
+            if held.cutoff_s + FIT_BUDGET_S <= t_s:
+                del self._held[key]
+                if self._rows.get(key) == held.place:
+                    fleet, row = held.place
+                    fleet.adopt(row, held.learnt, held.part, held.cutoff_s)
 
     async def teach(self) -> None:
         """Fit what is due, in one worker process, until cancelled."""
@@ -67,49 +106,53 @@ class Lessons:
         finally:
             worker.close()
 
-    def _next_lesson(self) -> list[Key]:
-        """Up to LESSON workloads of one fleet, taken off the list."""
-        chosen: list[Key] = []
-        for key in self._due:
-            if key in self._rows and (not chosen or self._rows[key][0] is self._rows[chosen[0]][0]):
-                chosen.append(key)
+    def _next_lesson(self) -> dict[Key, float]:
+        """Cutoffs of up to LESSON workloads of one fleet that learn up to the same moment, taken off the list."""
+        chosen: dict[Key, float] = {}
+        alike: tuple[Fleet, float] | None = None
+        for key in list(self._due):
+            cutoff_s = self._wanted_cutoff_s(key)
+            if not math.isfinite(cutoff_s):
+                del self._due[key]
+                continue
+            fleet = self._rows[key][0]
+            alike = alike or (fleet, fleet.learns_until_s(cutoff_s))
+            if alike == (fleet, fleet.learns_until_s(cutoff_s)):
+                del self._due[key]
+                chosen[key] = cutoff_s
                 if len(chosen) == LESSON:
                     break
-        for key in chosen:
-            del self._due[key]
         return chosen
 
-    async def _failed(self, worker: FitWorker, keys: list[Key], error: FitFailed) -> None:
+    async def _failed(self, worker: FitWorker, lesson: dict[Key, float], error: FitFailed) -> None:
         """Fit the workloads of a failed lesson one by one, so that only the one at fault goes without."""
-        if len(keys) > 1:
-            for key in keys:
-                await self._teach(worker, [key])
+        if len(lesson) > 1:
+            for key, cutoff_s in lesson.items():
+                await self._teach(worker, {key: cutoff_s})
             return
         self._counters.fit_failures += 1
-        if keys[0] in self._rows:
-            fleet, row = self._rows[keys[0]]
+        (key,) = lesson
+        if key in self._rows:
+            fleet, row = self._rows[key]
             fleet.skip_fit(row)
-        log.warning("fit failed; the models in use stay until the next is due", workload=str(keys[0]), error=str(error))
+        log.warning("fit failed; the models in use stay until the next is due", workload=str(key), error=str(error))
 
-    async def _teach(self, worker: FitWorker, keys: list[Key]) -> None:
-        keys = [key for key in keys if key in self._rows]
-        if not keys:
+    async def _teach(self, worker: FitWorker, lesson: dict[Key, float]) -> None:
+        lesson = {key: cutoff_s for key, cutoff_s in lesson.items() if key in self._rows}
+        if not lesson:
             return
-        fleet = self._rows[keys[0]][0]
-        due = {key: fleet.due_cutoff_s(self._rows[key][1], fleet.ring.end_s) for key in keys}
-        due = {key: cutoff_s for key, cutoff_s in due.items() if math.isfinite(cutoff_s)}
-        if not due:
-            return
-        rows = {key: self._rows[key] for key in due}
-        history, columns = fleet.lesson([row for _, row in rows.values()])
+        places = {key: self._rows[key] for key in lesson}
+        fleet = next(iter(places.values()))[0]
+        until_s = fleet.learns_until_s(min(lesson.values()))
+        history, columns = fleet.lesson([row for _, row in places.values()], until_s)
         started = time.perf_counter()
         try:
-            learnt: Learnt = await worker.run(learn, history, columns, np.array(list(due.values())))
+            learnt: Learnt = await worker.run(learn, history, columns, np.array(list(lesson.values())))
         except FitFailed as error:
-            await self._failed(worker, list(due), error)
+            await self._failed(worker, lesson, error)
             return
-        self._counters.fits += len(due)
+        self._counters.fits += len(lesson)
         self._counters.fit_s = time.perf_counter() - started
-        for part, (key, cutoff_s) in enumerate(due.items()):
-            if self._rows.get(key) == rows[key]:
-                fleet.adopt(rows[key][1], learnt, part, cutoff_s)
+        for part, (key, cutoff_s) in enumerate(lesson.items()):
+            self._held[key] = _Held(places[key], learnt, part, cutoff_s)
+        self.adopt_until(fleet.ring.end_s)

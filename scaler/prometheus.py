@@ -3,10 +3,11 @@
     every tick               → one instant query per declared query
     after missed ticks       → one range query for all that was missed
     first sight, long outage → 8 days and the last 3 hours, in range queries below the API's 11,000 points
+    after the first answer   → days 9 to 28 as mean and largest load of five minutes, summed up by the server
 
 Days are read as samples no wider than 15 s and summed up here. A range query at 60 s would give one sample of each
-minute, and sub-queries for mean and maximum make the server evaluate everything twice. Days before those eight, as
-avg_over_time and max_over_time of five minutes, will join `_expression`.
+minute, and sub-queries for mean and maximum make the server evaluate everything twice: that pays for the weeks before
+only, of which five minutes suffice.
 
 Only servers of the settings are asked, redirects are never followed, and each request has a deadline and a size limit.
 """
@@ -20,6 +21,7 @@ import aiohttp
 import numpy as np
 
 from forecasting.forecast import FloatArray
+from forecasting.series import bucket_spacing
 from scaler import __version__
 from scaler.core.answer import error_in, series_of, shown, total_of
 from scaler.core.domain import Samples, Signal, Workload
@@ -74,8 +76,8 @@ class PrometheusSource:
         self._lanes: dict[str, _Lanes] = {}
         self._contexts = TlsContexts()
         self._session: aiohttp.ClientSession | None = None
-        self.exchanges: dict[str, Exchange] = {}
-        """By the server's url."""
+        self.exchanges = {server.url: Exchange() for server in servers}
+        """By the server's url, as the settings name it."""
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -87,6 +89,7 @@ class PrometheusSource:
         self._servers = tuple(servers)
         urls = {server.url for server in servers}
         self._lanes = {url: lanes for url, lanes in self._lanes.items() if url in urls}
+        self.exchanges = {url: self.exchanges.get(url, Exchange()) for url in urls}
         self._contexts = TlsContexts()
 
     async def close(self) -> None:
@@ -107,10 +110,22 @@ class PrometheusSource:
         }[signal]
         if query is None:
             raise SourceError(f"{workload.namespace}/{workload.name} names no query, and no load was pushed")
+        if spacing_s > bucket_spacing(workload.step_s):
+            return await self._blocks(workload, query, end_s, n, spacing_s)
         inside_s = spacing_s if spacing_s <= workload.step_s else max(workload.step_s, INSIDE_S)
         k = round(spacing_s / inside_s)
-        total = total_of(await self.series(workload, query, end_s, n * k, inside_s))
+        sample = query if inside_s <= WIDEST_POINT_S else _over("avg", query, inside_s)
+        total = total_of(await self.series(workload, sample, end_s, n * k, inside_s))
         return _summed_up(total.reshape(n, k))
+
+    async def _blocks(self, workload: Workload, query: str, end_s: float, n: int, spacing_s: float) -> Samples:
+        """Mean and largest value of wide intervals, summed up by the server; missing where either is."""
+        mean, largest = [
+            total_of(await self.series(workload, _over(function, query, spacing_s), end_s, n, spacing_s))
+            for function in ("avg", "max")
+        ]
+        known = ~np.isnan(mean + largest)
+        return Samples(np.where(known, mean, np.nan), np.where(known, largest, np.nan))
 
     async def series(self, workload: Workload, query: str, end_s: float, n: int, spacing_s: float) -> FloatArray:
         """All series that `query` gives at n stamps up to `end_s`, (series, n); rows are joined where it takes chunks.
@@ -120,7 +135,7 @@ class PrometheusSource:
         """
         server, address = self._server_of(workload)
         timeout_s = server.timeout_s if workload.timeout_s is None else min(workload.timeout_s, server.timeout_s)
-        ask = _Question(server, address, _expression(query, spacing_s), timeout_s)
+        ask = _Question(server, address, query, timeout_s)
         if n == 1:
             return await self._instant(ask, end_s)
         try:
@@ -155,7 +170,7 @@ class PrometheusSource:
 
     async def _answer(self, ask: "_Question", route: str, when: dict[str, str], grid: "_Grid") -> FloatArray:
         """Series of a good answer; whatever else comes is a SourceError that names the address."""
-        exchange, started = self.exchanges.setdefault(ask.server.url, Exchange()), time.perf_counter()
+        exchange, started = self.exchanges.get(ask.server.url, Exchange()), time.perf_counter()
         exchange.queries += 1
         try:
             async with asyncio.timeout(ask.timeout_s):
@@ -234,15 +249,13 @@ def _reason(error: Exception, timeout_s: float) -> str:
     return f"cannot be asked: {shown(error) or type(error).__name__}"
 
 
-def _expression(query: str, spacing_s: float) -> str:
-    """The query as a sample of `spacing_s`: itself, or its mean where the spacing is wide.
+def _over(function: str, query: str, spacing_s: float) -> str:
+    """Mean ("avg") or largest value ("max") of the query over the `spacing_s` before a stamp.
 
     A millisecond less than the spacing, since Prometheus before 3.0 takes the value at both ends of a range. The line
     breaks end a comment in the query.
     """
-    if spacing_s <= WIDEST_POINT_S:
-        return query
-    return f"avg_over_time((\n{query}\n)[{round(spacing_s * 1000) - 1}ms:{WIDEST_POINT_S:g}s])"
+    return f"{function}_over_time((\n{query}\n)[{round(spacing_s * 1000) - 1}ms:{WIDEST_POINT_S:g}s])"
 
 
 def _summed_up(parts: FloatArray) -> Samples:

@@ -180,6 +180,11 @@ class PushedLoad:
         self.trouble: str | None = None
         """Why what is pushed stays in memory, None where it is on disk."""
 
+    def claim(self) -> None:
+        """Keep other processes out of the folder. Raises StoreError where one is in there already."""
+        if self._files is not None:
+            self._files.claim()
+
     def load(self) -> None:
         """Read what earlier runs were pushed. What cannot be read is logged by name and left as it is."""
         now_s, n = self._clock(), 0

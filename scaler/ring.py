@@ -16,8 +16,8 @@ FINE_S = 3 * 3600.0
 """Span kept at the step."""
 BUCKETS_S = 8 * DAY_S
 """Span kept in buckets: a week and a day, so that the same window a week ago is there."""
-COARSE_S = 16 * DAY_S
-"""Span kept in coarse blocks: what each of the kept buckets looked like up to a week before it."""
+COARSE_S = 28 * DAY_S
+"""Span kept in coarse blocks: four of each weekday."""
 
 
 class _Columns:
@@ -122,8 +122,8 @@ class LoadRing:
             self._coarse_mean.view[rows, -n:], self._coarse_maximum.view[rows, -n:] = mean, maximum
 
     def put(self, rows: IntArray | slice, values: FloatArray) -> None:
-        """Store the newest sample of `rows`; NaN leaves it missing. A bucket that ends here is summed up."""
-        self._fine.view[rows, -1] = values
+        """Store the newest sample of `rows`; NaN leaves it as it is. A bucket that ends here is summed up."""
+        self._fine.view[rows, -1] = np.where(np.isnan(values), self._fine.view[rows, -1], values)
         began = np.where(np.isnan(values), np.inf, self.end_s - self.step_s)
         self._first_s[rows] = np.minimum(self._first_s[rows], began)
         if self.end_s == self.bucket_end_s:
@@ -156,6 +156,14 @@ class LoadRing:
         blocks = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
         self._backfill_grid(row, stamps_s[known], part, spacing_s, blocks)
         # Where the buckets reach, they know more of a block than the samples given.
+        self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
+
+    def backfill_blocks(self, row: int, stamps_s: FloatArray, part: Samples) -> None:
+        """Store older coarse blocks of one row by the stamps of their ends; NaN is skipped, and buckets know better."""
+        known = ~np.isnan(part.mean)
+        kept = Samples(part.mean[known], part.maximum[known])
+        blocks = (self._coarse_mean, self._coarse_maximum, self.coarse_end_s, self.coarse_s)
+        self._backfill_grid(row, stamps_s[known], kept, self.coarse_s, blocks)
         self._sum_up_blocks(slice(row, row + 1), self._coarse_mean.width)
 
     def _backfill_fine(self, row: int, stamps_s: FloatArray, values: FloatArray, spacing_s: float) -> None:

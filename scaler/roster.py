@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from scaler.core.domain import Workload
 from scaler.core.trigger import KEDA_KEYS, parse_workload
-from scaler.errors import AmbiguousWorkload, TooManyWorkloads, UnknownWorkload
+from scaler.errors import AmbiguousWorkload, TooManyWorkloads, TriggerError, UnknownWorkload
 
 
 class Key(NamedTuple):
@@ -34,6 +34,13 @@ Request = tuple[str, str, frozenset[tuple[str, str]]]
 """Namespace, name and metadata of a KEDA call."""
 LONGEST_REMEMBERED = 4096
 """Characters of metadata up to which their meaning is remembered; longer ones are understood anew each time."""
+
+LONGEST_UNDERSTOOD = 65_536
+"""Characters of metadata, all names and values together; a query has hundreds."""
+
+
+def _length(metadata: Iterable[tuple[str, str]]) -> int:
+    return sum(len(name) + len(value) for name, value in metadata)
 
 
 @dataclass(slots=True)
@@ -74,7 +81,7 @@ class Roster:
         Metadata that name no query speak of the declared workload of that name, if there is one.
 
         Raises:
-            TriggerError: metadata that cannot be understood, or a load that may not be read.
+            TriggerError: metadata that are too long or cannot be understood, or a load that may not be read.
             TooManyWorkloads: a cap is reached.
         """
         request = (namespace, name, frozenset(metadata.items()))
@@ -88,15 +95,25 @@ class Roster:
         self.entries[key].asked_s = now_s
         return key
 
+    def renew(self, key: Key, now_s: float) -> bool:
+        """Note that a tracked workload is still asked for; False where it is not tracked."""
+        if key in self.entries:
+            self.entries[key].asked_s = now_s
+        return key in self.entries
+
     def _remember(self, request: Request, key: Key) -> None:
         """Keep what a request means, if it is of ordinary length: unknown callers must not fill the memory."""
-        if sum(len(name) + len(value) for name, value in request[2]) > LONGEST_REMEMBERED:
+        if _length(request[2]) > LONGEST_REMEMBERED:
             return
         if len(self._by_request) > 4 * self.max_total:
             self._by_request.clear()
         self._by_request[request] = (key, self.entries[key].workload)
 
     def _understand(self, namespace: str, name: str, metadata: Mapping[str, str], now_s: float) -> Key:
+        if _length(metadata.items()) > LONGEST_UNDERSTOOD:
+            raise TriggerError(
+                f"the metadata have {_length(metadata.items())} characters, more than {LONGEST_UNDERSTOOD}"
+            )
         declared = [k for k in self._named(namespace, name) if self.entries[k].declared]
         spoken = {key: value for key, value in metadata.items() if key not in KEDA_KEYS}
         if len(declared) == 1 and "query" not in spoken:

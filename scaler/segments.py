@@ -8,6 +8,8 @@ is written anew with one record per series and minute. Writes reach the kernel b
 outlive this process; the disk has them after the next `sync`.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -81,6 +83,27 @@ class DayFiles:
         """Bytes that were cut off the end of a file."""
         self._ours: set[Path] = set()
         self._unsynced: set[Path] = set()
+        self._lock: int | None = None
+
+    def claim(self) -> None:
+        """Keep other processes out of the folder for as long as this one lives, however it ends.
+
+        Raises:
+            StoreError: another process has it.
+        """
+        with contextlib.suppress(OSError):  # nobody writes to a folder where no lock can be made
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(self._lock, 20, 0).decode(errors="replace").strip()
+                text = (
+                    f"{self.folder}: another Foresail (process {holder}) keeps pushed load here: give each its own var"
+                )
+                raise StoreError(text) from error
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def path(self, day: int) -> Path:
         """File of a day since the epoch."""

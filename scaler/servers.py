@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from scaler.core.domain import Workload
 from scaler.errors import TriggerError
@@ -123,6 +123,18 @@ def _parts(url: str) -> SplitResult | None:
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or SCHEMES[parts.scheme]
+
+
+def for_everyone(url: str, timeout_s: float = 30.0) -> Server:
+    """A server without credentials that a person at a terminal named.
+
+    Raises:
+        TriggerError: not an address that could be asked.
+    """
+    try:
+        return Server(url=url, namespaces=(EVERY_NAMESPACE,), timeout_s=timeout_s)
+    except ValidationError as error:
+        raise TriggerError(f"{url[:200]}: {error.errors()[0]['msg']}") from error
 
 
 def server_for(servers: Sequence[Server], namespace: str, address: str) -> Server:

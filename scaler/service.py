@@ -17,7 +17,7 @@ from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
-from scaler.telemetry import registry_of, set_up_logging
+from scaler.telemetry import EngineCollector, SourceCollector, registry_of, set_up_logging
 from scaler.tls import TlsFiles
 from scaler.web import application
 
@@ -29,14 +29,16 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
+        StoreError: another process keeps its pushed load in the same folder.
     """
     set_up_logging(settings.log_level, settings.log_format)
     pushed = PushedLoad(settings.var / "pushed")
+    pushed.claim()
     queried = PrometheusSource(() if file is None else file.servers)
     engine = _engine(settings, pushed, queried, demo=demo)
     if file is not None:
         apply(file, engine, queried)
-    runner, http, door = _doors(settings, engine, pushed)
+    runner, http, door = _doors(settings, engine, pushed, queried)
     pushed.load()
     await runner.setup()
     running = [asyncio.create_task(engine.run()), asyncio.create_task(pushed.run())]
@@ -101,7 +103,7 @@ def _engine(settings: Settings, pushed: PushedLoad, queried: PrometheusSource, *
 
 
 def _doors(
-    settings: Settings, engine: Engine, pushed: PushedLoad
+    settings: Settings, engine: Engine, pushed: PushedLoad, queried: PrometheusSource
 ) -> tuple[web.AppRunner, Callable[[], web.TCPSite], GrpcDoor]:
     """Both doors, closed: HTTP's runner and what it listens with once it is set up, and gRPC's."""
     host, _, port = settings.http_listen.rpartition(":")
@@ -110,7 +112,9 @@ def _doors(
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     names = frozenset(settings.tls_client_names)
-    routes = application(engine, registry_of(engine), pushed, Access(token, loopback=is_loopback(host)), names)
+    access = Access(token, loopback=is_loopback(host))
+    registry = registry_of(EngineCollector(engine), SourceCollector(queried, pushed))
+    routes = application(engine, registry, pushed, access, names)
     runner = web.AppRunner(routes, access_log=None, shutdown_timeout=settings.drain_s)
     context = None if tls is None else tls.http_context()
     return (

@@ -35,6 +35,7 @@ from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto import prediction_pb2 as ours
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
 from scaler.proto.prediction_pb2_grpc import PredictionServicer, add_PredictionServicer_to_server
+from scaler.roster import Key
 from scaler.tls import Certificates, TlsFiles, check_names
 
 METRIC_NAME = "predicted-replicas"
@@ -53,6 +54,8 @@ OPTIONS = (
 )
 SERVICES = (SERVICE, OURS)
 LEVELS_SAID: list[float] = LEVELS.tolist()
+FOLLOW_S = 2.0
+"""Between looks whether the loop keeps up."""
 HEARTBEAT_S = 300.0
 """A stream repeats `true` this often while active: it renews KEDA's last active time."""
 
@@ -114,22 +117,18 @@ class ExternalScaler(ExternalScalerServicer):
 
         KEDA before 2.18 scales to zero on `false` although other triggers are active; later versions ignore it.
         """
-        try:
-            key = self._engine.asked(request.namespace, request.name, request.scalerMetadata)
-        except ForesailError as error:
-            await _abort(context, error)
+        key = await self._asked(request, context)
         was_active = False
         while not self._stopping.is_set():
+            if not self._engine.renew(key):  # its declaration was taken back, and this stream is open
+                key = await self._asked(request, context)
             change = self._engine.board.next_change(key)
             posted = self._engine.board.get(key)
             active = posted is not None and posted.active
             if active and not was_active:
                 yield pb.IsActiveResponse(result=True)
-            try:
-                await asyncio.wait_for(self._either(change), HEARTBEAT_S)
-                was_active = active
-            except TimeoutError:
-                was_active = False
+            changed = await self._either(change)
+            was_active = active and changed
 
     async def StreamMetricSpec(  # noqa: N802
         self, request: pb.ScaledObjectRef, context: Context
@@ -139,18 +138,25 @@ class ExternalScaler(ExternalScalerServicer):
         yield SPEC
         await self._stopping.wait()
 
-    async def _either(self, change: asyncio.Event) -> None:
-        """Wait for a change or for the stop."""
+    async def _either(self, change: asyncio.Event) -> bool:
+        """Wait for a change or for the stop; False where none came within a heartbeat."""
+        # Not `wait_for`: before Python 3.12 it may swallow the end of the stream, which would then be renewed forever.
         waits = [asyncio.ensure_future(event.wait()) for event in (change, self._stopping)]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return bool((await asyncio.wait(waits, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED))[0])
         finally:
             for wait in waits:
                 wait.cancel()
 
-    async def _posted(self, ref: pb.ScaledObjectRef, context: Context) -> Posted:
+    async def _asked(self, ref: pb.ScaledObjectRef, context: Context) -> Key:
         try:
-            key = self._engine.asked(ref.namespace, ref.name, ref.scalerMetadata)
+            return self._engine.asked(ref.namespace, ref.name, ref.scalerMetadata)
+        except ForesailError as error:
+            await _abort(context, error)
+
+    async def _posted(self, ref: pb.ScaledObjectRef, context: Context) -> Posted:
+        key = await self._asked(ref, context)
+        try:
             return await self._engine.first(key)
         except ForesailError as error:
             await _abort(context, error)
@@ -332,6 +338,8 @@ class GrpcDoor:
     def __init__(self, engine: Engine, files: TlsFiles | None = None, names: frozenset[str] = frozenset()) -> None:
         """`names` are those that a client certificate must hold one of; none: any."""
         self.scaler = ExternalScaler(engine)
+        self._engine = engine
+        self._following: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._credentials = None if files is None else _credentials(files)  # the server's C core only borrows it
         self._server = grpc.aio.server(options=OPTIONS, interceptors=[Pins(names)] if names else [])
@@ -347,12 +355,26 @@ class GrpcDoor:
         else:
             port = self._server.add_secure_port(address, self._credentials)
         await self._server.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        await self._say_health()
+        self._following = asyncio.create_task(self._follow())
         return port
+
+    async def _follow(self) -> None:
+        """Keep the services' health up to date; that of the server as a whole, for liveness, stays."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            await self._say_health()
+
+    async def _say_health(self) -> None:
+        said = health_pb2.HealthCheckResponse
+        for service in SERVICES:
+            await self._health.set(service, said.SERVING if self._engine.ready else said.NOT_SERVING)
 
     async def close(self, grace_s: float) -> None:
         """Stop serving: not ready at once, streams end cleanly, open calls have `grace_s`."""
+        if self._following is not None:
+            self._following.cancel()
         await self._health.enter_graceful_shutdown()
         self.scaler.stop()
         await self._server.stop(grace_s)

@@ -1,6 +1,7 @@
 """Foresail's own metrics, read off the board when Prometheus scrapes, and log set-up."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 
 import structlog
@@ -12,6 +13,8 @@ from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
+from scaler.prometheus import PrometheusSource
+from scaler.push import PushedLoad
 
 WORKLOAD = ("namespace", "workload")
 
@@ -81,6 +84,10 @@ class EngineCollector(Collector):
     def _loop(self) -> Iterator[Metric]:
         counters, roster = self._engine.counters, self._engine.roster
         yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
+        yield self._modes()
+        yield GaugeMetricFamily(
+            "foresail_fit_queue_workloads", "Workloads that wait for a fit.", value=self._engine.lessons.waiting
+        )
         yield GaugeMetricFamily("foresail_tick_seconds", "Duration of the newest tick.", value=counters.tick_s)
         yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
         for name, text, value in (
@@ -95,14 +102,49 @@ class EngineCollector(Collector):
         build.add_metric((__version__,), 1.0)
         yield build
 
+    def _modes(self) -> Metric:
+        board = self._engine.board
+        found = Counter(posted.mode for key in self._engine.roster.entries if (posted := board.get(key)) is not None)
+        modes = GaugeMetricFamily("foresail_mode_workloads", "Workloads by the mode that is served.", labels=("mode",))
+        for mode in Mode:
+            modes.add_metric((mode.label,), found[mode])
+        return modes
 
-def registry_of(engine: Engine) -> CollectorRegistry:
-    """Registry with the process's own metrics and the engine's."""
+
+class SourceCollector(Collector):
+    """Metrics of where load comes from: one label value per server of the settings."""
+
+    def __init__(self, queried: PrometheusSource, pushed: PushedLoad) -> None:
+        self._queried, self._pushed = queried, pushed
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, with the values of this moment."""
+        families = [
+            CounterMetricFamily(f"foresail_source_{name}", text, labels=("server",))
+            for name, text in (
+                ("queries", "Queries sent to a server."),
+                ("query_failures", "Queries without a usable answer."),
+                ("query_seconds", "Time that a server's answers took, failures included."),
+                ("query_bytes", "Size of a server's good answers."),
+            )
+        ]
+        for url, exchange in list(self._queried.exchanges.items()):
+            counts = (exchange.queries, exchange.failures, exchange.seconds, exchange.read_bytes)
+            for family, value in zip(families, counts, strict=True):
+                family.add_metric((url,), value)
+        yield from families
+        text = "1 while pushed load is kept in memory only, and lost at a restart."
+        yield GaugeMetricFamily("foresail_pushed_memory_only", text, value=float(self._pushed.trouble is not None))
+
+
+def registry_of(*ours: Collector) -> CollectorRegistry:
+    """Registry with the process's own metrics and ours."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(EngineCollector(engine))
+    for collector in ours:
+        registry.register(collector)
     return registry
 
 

@@ -39,7 +39,6 @@ MAX_BODY = 1024 * 1024
 """Largest body of a batch or a push in bytes."""
 MAX_DECISIONS = 240
 """Most decisions in one answer: an hour at 15 s."""
-READY_WITHIN_S = 120.0
 STATUS: dict[type[ForesailError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -220,8 +219,7 @@ async def healthz(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """The loop ticks: 503 once no step of any fleet has been decided for two minutes."""
-    late_s = request.app[ENGINE].late_s()
-    ready = late_s < READY_WITHIN_S
+    ready, late_s = request.app[ENGINE].ready, request.app[ENGINE].late_s()
     body: dict[str, Any] = {"status": "ready" if ready else "the loop is late", "late_s": round(late_s, 1)}
     return web.json_response(body, status=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 

@@ -4,6 +4,7 @@ Little evidence by default, much with FORESAIL_EVIDENCE=1.
 """
 
 import os
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from scaler.backtest import Assumptions, Judged, judge_here, question_of
 from scaler.trace import Trace
+from tests.fake_prometheus import FakePrometheus, serving
 
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.register_profile(
@@ -38,3 +40,10 @@ def shop(days: float = 2.2) -> Trace:
 def judged() -> Judged:
     """A contest over two days of a shop."""
     return judge_here(question_of(shop(), None, Assumptions(lead_s=180.0)), 0.04)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakePrometheus]:
+    """A server that answers like Prometheus, listening."""
+    async with serving(FakePrometheus()) as server:
+        yield server

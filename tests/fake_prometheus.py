@@ -8,9 +8,11 @@ from ssl import SSLContext
 import numpy as np
 from aiohttp import web
 
+from scaler.core.domain import Samples, Signal, Workload
 from scaler.prometheus import Limits, PrometheusSource
 from scaler.servers import Server
-from tests.service import daily, free_port
+from tests.fakes import WEDNESDAY_S
+from tests.service import daily, declared, free_port
 
 Misbehaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,3 +73,27 @@ async def source_of(*servers: Server, limits: Limits | None = None) -> AsyncIter
         yield source
     finally:
         await source.close()
+
+
+def server(fake: FakePrometheus, **fields: object) -> Server:
+    return Server.model_validate({"url": fake.url, "namespaces": ["shop"], **fields})
+
+
+def asking(fake: FakePrometheus, **metadata: str) -> Workload:
+    return declared("web", serverAddress=fake.url, query="sum(rate(http_requests_total[1m]))", **metadata)
+
+
+async def read(fake: FakePrometheus, workload: Workload | None = None, **fields: object) -> Samples:
+    """The newest sample."""
+    async with source_of(server(fake, **fields), limits=Limits(most_bytes=100_000)) as source:
+        return await source.read(workload or asking(fake), Signal.LOAD, WEDNESDAY_S, 1, 15.0)
+
+
+async def html(request: web.Request) -> web.StreamResponse:
+    del request
+    return web.Response(text="<html>Sign in</html>", content_type="text/html")
+
+
+async def unprocessable(request: web.Request) -> web.StreamResponse:
+    del request
+    return json_answer({"status": "error", "errorType": "execution", "error": "query timed out in expression"}, 422)

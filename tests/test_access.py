@@ -15,7 +15,7 @@ from scaler.engine import Engine
 from scaler.errors import SettingsError
 from scaler.push import PushedLoad
 from scaler.sources import Replicas, Sources
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
 from tests.service import Clock, FakeCluster, declared, loop_of, tick
 from tests.service import some_engine as other_engine
@@ -33,7 +33,9 @@ async def pushing(
     engine._source, engine._cluster = Sources(pushed), Replicas(FakeCluster(None), pushed)
     async with loop_of(engine):
         engine.declare(declared("web", **metadata))
-        async with TestClient(TestServer(application(engine, registry_of(engine), pushed, access))) as client:
+        async with TestClient(
+            TestServer(application(engine, registry_of(EngineCollector(engine)), pushed, access))
+        ) as client:
             yield client, engine, clock
 
 

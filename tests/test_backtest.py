@@ -171,7 +171,7 @@ def test_a_saturated_workload_and_a_dead_server_are_refused_by_the_command(tmp_p
     shop, out = tmp_path / "shop.yaml", str(tmp_path / "out")
     shop.write_text(SCALED_OBJECT.replace("maxReplicaCount: 30", "maxReplicaCount: 2"), encoding="utf-8")
     assert "every step is saturated" in refused(str(shop), "--load", str(load), "--capacity", "5", "--out", out)
-    assert "the query failed" in refused("--server", "http://127.0.0.1:9", "--query", "up", "--out", out)
+    assert "cannot be asked" in refused("--server", "http://127.0.0.1:9", "--query", "up", "--out", out)
     assert "--out" in refused(str(load), "--out", str(load / "below"))
     assert "finite" in refused(str(load), "--capacity", "nan", "--out", out)
     for bound in ("many", "2.5", "-1"):
@@ -192,7 +192,7 @@ def nothing_there() -> Iterator[str]:
     """A Prometheus API that has no series."""
 
     class Empty(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_GET(self) -> None:
             body = b'{"status": "success", "data": {"resultType": "matrix", "result": []}}'
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

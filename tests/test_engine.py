@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forecasting.series import History
 from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
+from scaler.fleet import Fleet
 from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
@@ -19,7 +21,7 @@ async def test_a_workload_is_tracked_decided_and_fitted_from_its_first_request()
         assert engine.asked("shop", "web", METADATA) == key
         posted = await engine.first(key)
         assert posted.mode is Mode.RECOVERY
-        assert [n for _, _, n in source.reads] == [4608, 11520, 720, 1]
+        assert [n for _, _, n in source.reads][:3] == [11520, 720, 1]
         async with asyncio.timeout(60):
             while engine.counters.fits == 0:
                 await asyncio.sleep(0.05)
@@ -339,3 +341,118 @@ async def test_a_query_tells_the_replicas_where_no_cluster_does_and_its_failure_
     assert known.decisions.replicas[known.row] == 20
     assert unknown.decisions.replicas[unknown.row] == UNKNOWN
     assert not np.isnan(unknown.decisions.load[unknown.row])
+
+
+async def test_a_sample_of_a_workload_that_is_introduced_during_a_tick_stays() -> None:
+    engine, source, clock = some_engine()
+    async with loop_of(engine):
+        await engine.first(engine.declare(declared("a")))
+        read, reading, go_on = source.read, asyncio.Event(), asyncio.Event()
+
+        async def slow(workload: Workload, *asked: Any) -> Any:
+            if workload.name == "a":
+                reading.set()
+                await go_on.wait()
+            return await read(workload, *asked)
+
+        source.read = slow  # type: ignore[method-assign]
+        under_way = asyncio.create_task(tick(engine, clock))
+        await reading.wait()
+        newcomer = engine.declare(declared("b"))
+        before = await engine.first(newcomer)
+        go_on.set()
+        await under_way
+        fleet, row = engine.row_of(newcomer)
+        assert fleet.ring.end_s == clock() == before.t_s
+        assert fleet.ring.history(slice(row, row + 1)).fine[0, -1] == daily(np.array([clock()]))[0]
+        assert engine.board.answer(newcomer) == before
+        await tick(engine, clock)
+        assert engine.board.answer(newcomer).t_s == clock()
+
+
+async def test_a_queue_in_a_tile_that_fails_is_decided_by_the_same_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def arrivals(*, failing: bool) -> list[float]:
+        engine, _, clock = some_engine(lambda t_s: 1000.0 + (t_s - clock_start) * 2.0, Running(10, 10, 1, 99, 0.1))
+        clock_start = clock()
+        async with loop_of(engine):
+            key = engine.declare(declared("q", kind="queue", latencyTarget="60s"))
+            await engine.first(key)
+            fleet, _ = engine.row_of(key)
+            decide = fleet.decide
+
+            def fails_by_tile(rows: slice, seen: object) -> object:
+                if rows.stop - rows.start > 1:
+                    raise RuntimeError("the tile")
+                return decide(rows, seen)  # type: ignore[arg-type]
+
+            if failing:
+                monkeypatch.setattr(fleet, "decide", fails_by_tile)
+            found = []
+            for _ in range(4):
+                await tick(engine, clock)
+                found.append(float(engine.board.answer(key).decisions.load[0]))
+                row = engine.row_of(key)[1]
+                found.append(float(fleet.ring.history(slice(row, row + 1)).fine[0, -1]))
+            return found
+
+    whole, one_by_one = await arrivals(failing=False), await arrivals(failing=True)
+    assert not np.isnan(whole).any()
+    assert one_by_one[1::2] == whole[1::2]
+
+
+async def test_who_waits_for_a_workload_that_is_forgotten_is_woken_and_nothing_is_left_of_it() -> None:
+    engine, _, _ = some_engine()
+    key = engine.declare(declared("web"))
+    waiting = asyncio.create_task(engine.first(key))
+    await asyncio.sleep(0)
+    engine.redeclare([])
+    with pytest.raises(NotDecidedYet):
+        await asyncio.wait_for(waiting, 1.0)
+    assert engine.board._changed == {}
+
+
+async def test_the_weeks_before_the_days_come_after_the_first_answer_and_before_the_fit() -> None:
+    engine, source, _ = some_engine()
+    read, go_on = source.read, asyncio.Event()
+
+    async def slow(workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Any:
+        if spacing_s == 300.0:
+            await go_on.wait()
+        return await read(workload, signal, end_s, n, spacing_s)
+
+    source.read = slow  # type: ignore[method-assign]
+    async with loop_of(engine):
+        key = engine.asked("shop", "web", METADATA)
+        assert (await engine.first(key)).mode is Mode.RECOVERY
+        await asyncio.sleep(0.05)
+        assert engine.lessons.waiting == engine.counters.fits == 0
+        go_on.set()
+        fleet, row = engine.row_of(key)
+        async with asyncio.timeout(60):
+            while engine.counters.fits == 0:
+                await asyncio.sleep(0.05)
+    assert [n for _, _, n in source.reads] == [11520, 720, 1, 20 * 288 + 1]
+    assert not np.isnan(ring_of(fleet, row).coarse_mean).any()
+
+
+async def test_weeks_that_are_refused_leave_the_days_working() -> None:
+    engine, source, _ = some_engine()
+    read = source.read
+
+    async def limited(workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Any:
+        if spacing_s == 300.0:
+            raise SourceError("the query time range exceeds the limit")
+        return await read(workload, signal, end_s, n, spacing_s)
+
+    source.read = limited  # type: ignore[method-assign]
+    key = engine.declare(declared("web"))
+    await engine.introduce(key)
+    fleet, row = engine.row_of(key)
+    assert engine.board.answer(key).mode is Mode.RECOVERY
+    assert key not in engine.troubles
+    assert engine.lessons.waiting == 1
+    assert 0 < np.isnan(ring_of(fleet, row).coarse_mean).sum() <= 20 * 288 + 1
+
+
+def ring_of(fleet: Fleet, row: int) -> History:
+    return fleet.ring.history(slice(row, row + 1))

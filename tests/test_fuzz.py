@@ -27,7 +27,7 @@ from scaler.proto import prediction_pb2 as ours
 from scaler.push import PushedLoad
 from scaler.servicer import ExternalScaler, PredictionService
 from scaler.sources import Replicas
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
 from tests.fakes import WEDNESDAY_S
 from tests.service import METADATA, FakeCluster, FakeSource, declared, loop_of, some_engine, tick
@@ -83,7 +83,7 @@ def running() -> Iterator[tuple[Callable[[Awaitable[Any]], Any], Engine, Any]]:
         engine.declare(declared("pushed"))
         await engine.introduce(key)
         await tick(engine, clock, 2)
-        app = application(engine, registry_of(engine), pushed, Access(None, loopback=True))
+        app = application(engine, registry_of(EngineCollector(engine)), pushed, Access(None, loopback=True))
         return stack, await stack.enter_async_context(TestClient(TestServer(app)))
 
     with asyncio.Runner() as runner:

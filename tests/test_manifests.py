@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from scaler.servicer import SERVICE
 from tests.schemas import Object, check
 
 ROOT = Path(__file__).parents[1]
@@ -213,6 +214,7 @@ def test_under_mutual_tls_every_file_and_secret_exists() -> None:
     issued = {(c["metadata"]["namespace"], c["spec"]["secretName"]) for c in of_kind(objects, "Certificate")}
     mounts = {mount["name"]: mount["mountPath"] for mount in container(objects)["volumeMounts"]}
     paths = {variable["name"]: variable["value"] for variable in container(objects)["env"]}
+    del paths["FORESAIL_TLS_CLIENT_NAMES"]
     assert paths == {
         "FORESAIL_TLS_CERT": f"{mounts['tls']}/tls.crt",
         "FORESAIL_TLS_KEY": f"{mounts['tls']}/tls.key",
@@ -228,6 +230,12 @@ def test_under_mutual_tls_every_file_and_secret_exists() -> None:
     assert ("foresail", scrape["tlsConfig"]["keySecret"]["name"]) in issued
 
 
+def test_readiness_asks_for_the_health_that_follows_the_loop_and_liveness_for_the_servers() -> None:
+    probed = container(build("base"))
+    assert probed["readinessProbe"]["grpc"]["service"] == SERVICE
+    assert "service" not in probed["livenessProbe"]["grpc"]
+
+
 def test_under_mutual_tls_the_container_probes_itself() -> None:
     found = [container(build("overlays/mtls"))[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
     assert [probe["exec"]["command"][-1] for probe in found] == ["healthz", "readyz", "healthz"]
@@ -241,3 +249,10 @@ def test_the_servers_certificate_holds_the_names_that_clients_use() -> None:
     address = example["spec"]["triggers"][0]["metadata"]["scalerAddress"]
     assert address.rpartition(":")[0] in names
     assert named(objects, "ServiceMonitor", "foresail")["spec"]["endpoints"][0]["tlsConfig"]["serverName"] in names
+
+
+def test_under_mutual_tls_the_pinned_name_is_that_of_kedas_certificate() -> None:
+    objects = build("overlays/mtls")
+    shown = next(o for o in of_kind(objects, "Certificate") if o["metadata"]["namespace"] == "keda")
+    pinned = next(e["value"] for e in container(objects)["env"] if e["name"] == "FORESAIL_TLS_CLIENT_NAMES")
+    assert [pinned] == shown["spec"]["dnsNames"]

@@ -7,7 +7,7 @@ import pytest
 
 from scaler.access import Access
 from scaler.push import PushedLoad
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import ROUTES, application
 from tests.service import some_engine, tick
 from tests.test_web import client_of
@@ -19,7 +19,7 @@ def valid(document: dict[str, Any], schema: dict[str, Any], value: object) -> No
 
 def test_every_route_is_in_the_document_and_says_who_may_use_it() -> None:
     engine, _, _ = some_engine()
-    app = application(engine, registry_of(engine), PushedLoad(None), Access(None, loopback=True))
+    app = application(engine, registry_of(EngineCollector(engine)), PushedLoad(None), Access(None, loopback=True))
     told = {(method.upper(), path) for path, operations in app_document(app)["paths"].items() for method in operations}
     served = {
         (route.method, route.resource.canonical)

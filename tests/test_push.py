@@ -196,3 +196,9 @@ def test_pushed_replicas_are_what_runs_until_they_are_stale() -> None:
 def test_records_are_of_fixed_size_and_a_series_keeps_its_number() -> None:
     assert (RECORD.itemsize, len(HEADER)) == (64, 64)
     assert series_number("shop", "web") == 2106893391048486989 != series_number("shopw", "eb")
+
+
+def test_a_folder_where_no_lock_can_be_made_does_not_stop_the_service(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store(tmp_path / "file").claim()
+    store(None).claim()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.ring import BUCKETS_S, LoadRing
+from scaler.core.domain import Samples
+from scaler.ring import BUCKETS_S, COARSE_S, LoadRing
 from tests.fakes import DAY_S, WEDNESDAY_S
 
 EVERY = slice(None)
@@ -195,3 +196,25 @@ def test_grown_rows_are_empty_and_the_others_stay():
     assert np.isnan(ring.history(EVERY).fine[1:]).all()
     ring.put(slice(1, 3), np.array([5.0, 6.0]))
     assert ring.history(EVERY).fine[:, -1].tolist() == [8.0, 5.0, 6.0]
+
+
+def test_weeks_before_the_buckets_add_blocks_and_change_nothing_that_the_buckets_know():
+    ring = LoadRing(2, 15.0, WEDNESDAY_S + 120.0)
+    stamps_s = ring.end_s - 15.0 * np.arange(8 * 5760)[::-1]
+    ring.backfill(0, stamps_s, np.full(len(stamps_s), 7.0), 15.0)
+    before = ring.history(slice(0, 1))
+    days, old = before.mean.copy(), before.coarse_mean.copy()
+    end_s = ring.coarse_end_s - BUCKETS_S + ring.coarse_s
+    n = round((COARSE_S - BUCKETS_S) / ring.coarse_s) + 1
+    block_s = end_s - ring.coarse_s * np.arange(n)[::-1]
+    mean = np.where(np.arange(n) % 10 == 3, np.nan, 100.0 + np.arange(n))
+    ring.backfill_blocks(0, block_s, Samples(mean, 2.0 * mean))
+    after = ring.history(slice(0, 1))
+    assert np.array_equal(after.mean, days)
+    assert np.array_equal(after.coarse_mean[0, n:], old[0, n:])
+    assert (old[0, n - 1], after.coarse_mean[0, n - 1]) == (7.0, mean[-1]), "half a block is replaced by the whole"
+    assert np.array_equal(after.coarse_mean[0, : n - 1], mean[:-1].astype(np.float32), equal_nan=True)
+    assert np.array_equal(after.coarse_maximum[0, : n - 1], (2.0 * mean[:-1]).astype(np.float32), equal_nan=True)
+    assert np.isnan(after.coarse_mean).sum() == np.isnan(mean).sum(), "no block is left out between weeks and days"
+    assert np.isnan(ring.history(slice(1, 2)).coarse_mean).all()
+    assert ring.span_s(slice(0, 1))[0] == BUCKETS_S

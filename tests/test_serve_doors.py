@@ -115,3 +115,15 @@ def test_half_a_pair_of_certificates_is_refused_by_name_at_start(tmp_path: Path)
     assert done.returncode != 0
     assert "tls_key" in done.stderr
     assert "set both or neither" in done.stderr
+
+
+def test_a_second_process_on_the_same_folder_is_refused_by_name_and_a_killed_one_leaves_it(service: Service) -> None:
+    ports = [flag for name in ("grpc", "http") for flag in (f"--{name}-listen", f"127.0.0.1:{free_port()}")]
+    var = str(service.log.parent / "var")
+    command = [sys.executable, "-m", "scaler", "serve", "--var", var, *ports]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert second.returncode == 1
+    assert f"{var}/pushed: another Foresail (process {service.process.pid}) keeps pushed load here" in second.stderr
+    service.kill()
+    service.start()
+    assert service.process.poll() is None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import re
 from collections.abc import AsyncIterator
 
 import grpc
@@ -11,11 +12,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from scaler.engine import Engine
+from scaler.engine import READY_WITHIN_S, Engine
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerStub
 from scaler.servicer import GrpcDoor
-from tests.service import METADATA, daily, loop_of, some_engine, tick
+from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +158,31 @@ async def test_health_and_reflection_answer() -> None:
     assert "externalscaler.ExternalScaler" in names
 
 
+async def test_the_services_health_follows_the_loop_by_the_limit_of_readyz_and_the_servers_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scaler.servicer.FOLLOW_S", 0.01)
+    engine, _, clock = some_engine()
+    async with door_of(engine) as (_, channel):
+        await engine.first(engine.asked("shop", "web", METADATA))
+        health, said = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckResponse
+        watched = health.Watch(health_pb2.HealthCheckRequest(service="externalscaler.ExternalScaler"))
+
+        async def next_said() -> int:
+            return int((await asyncio.wait_for(watched.read(), 5)).status)
+
+        assert await next_said() == said.SERVING
+        clock.now_s += READY_WITHIN_S + 15.0
+        assert not engine.ready
+        assert await next_said() == said.NOT_SERVING
+        ours = await health.Check(health_pb2.HealthCheckRequest(service="foresail.v1.Prediction"))
+        assert ours.status == said.NOT_SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == said.SERVING
+        await tick(engine, clock)
+        assert await next_said() == said.SERVING
+        watched.cancel()
+
+
 async def test_many_workloads_and_streams_share_one_connection() -> None:
     engine, _, _ = some_engine(daily)
     async with door_of(engine) as (_, channel):
@@ -167,3 +193,56 @@ async def test_many_workloads_and_streams_share_one_connection() -> None:
         assert all(await asyncio.gather(*(stream.read() for stream in streams)))
         for stream in streams:
             stream.cancel()
+
+
+async def test_a_workload_with_an_open_stream_is_never_forgotten_and_keeps_its_newest_metadata(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scaler.engine.CHORES_S", 0.01)
+    engine, _, clock = some_engine(forget_after_s=100.0)
+    async with door_of(engine) as (_, channel):
+        stub = ExternalScalerStub(channel)
+        await stub.GetMetrics(asking(ref("idle")))
+        stream = stub.StreamIsActive(ref("web"))
+        assert (await asyncio.wait_for(stream.read(), 5)).result is True
+        changed = pb.ScaledObjectRef(name="web", namespace="shop", scalerMetadata=METADATA | {"threshold": "25"})
+        await stub.GetMetrics(asking(changed))
+        for _ in range(20):
+            await tick(engine, clock)
+            await asyncio.sleep(0.02)
+        assert [key.name for key in engine.roster.entries] == ["web"]
+        [entry] = engine.roster.entries.values()
+        assert entry.workload.threshold == 25.0
+        stream.cancel()
+        async with asyncio.timeout(5):
+            while engine.roster.entries:
+                await tick(engine, clock)
+                await asyncio.sleep(0.02)
+
+
+async def test_a_stream_goes_on_when_its_workload_is_declared_no_more() -> None:
+    engine, _, _ = some_engine()
+    async with door_of(engine) as (_, channel):
+        await engine.first(engine.declare(declared("web")))
+        stream = ExternalScalerStub(channel).StreamIsActive(ref("web"))
+        assert (await asyncio.wait_for(stream.read(), 5)).result is True
+        engine.redeclare([])
+        assert (await asyncio.wait_for(stream.read(), 5)).result is True
+        assert [entry.declared for entry in engine.roster.entries.values()] == [False]
+        stream.cancel()
+
+
+async def test_metadata_that_are_too_long_are_refused_with_their_length() -> None:
+    engine, _, _ = some_engine()
+    async with door_of(engine) as (_, channel):
+        stub = ExternalScalerStub(channel)
+        long = pb.ScaledObjectRef(name="web", namespace="shop", scalerMetadata=METADATA | {"query": "x" * 70_000})
+        assert (await stub.GetMetricSpec(long)).metricSpecs
+        for call in (stub.GetMetrics(asking(long)), stub.IsActive(long), stub.StreamIsActive(long).read()):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert re.fullmatch(
+                r"the metadata have 70\d\d\d characters, more than 65536", refused.value.details() or ""
+            )
+    assert engine.roster.entries == {}

@@ -24,7 +24,7 @@ from scaler.proto.prediction_pb2_grpc import PredictionStub
 from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
 from scaler.settings import load_settings
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.tls import TlsFiles
 from scaler.web import application
 from tests.certificates import Authority, Signed, replace
@@ -94,7 +94,9 @@ async def doors(files: TlsFiles, names: frozenset[str] = frozenset()) -> AsyncIt
         await engine.first(engine.declare(declared("web")))
         door = GrpcDoor(engine, files, names)
         grpc_port = await door.open("127.0.0.1:0")
-        app = application(engine, registry_of(engine), PushedLoad(None), Access(None, loopback=True), names)
+        app = application(
+            engine, registry_of(EngineCollector(engine)), PushedLoad(None), Access(None, loopback=True), names
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=files.http_context())

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from scaler.access import Access
 from scaler.engine import Engine
 from scaler.push import PushedLoad
-from scaler.telemetry import registry_of
+from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
 from tests.service import METADATA, declared, loop_of, some_engine, tick
 
@@ -22,7 +22,7 @@ async def client_of(engine: Engine, *names: str) -> AsyncIterator[Any]:
         for name in names:
             await engine.first(engine.declare(declared(name)))
         access = Access(None, loopback=True)
-        app = application(engine, registry_of(engine), PushedLoad(None, engine.clock), access)
+        app = application(engine, registry_of(EngineCollector(engine)), PushedLoad(None, engine.clock), access)
         async with TestClient(TestServer(app)) as client:
             yield client
 

@@ -19,7 +19,7 @@ from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
 
-COARSE_S = 16 * DAY_S
+COARSE_S = 28 * DAY_S
 """Span of coarse blocks that the service keeps of a workload."""
 KEPT_S = 8 * DAY_S
 """Span of buckets that the service keeps of a workload: a week and a day."""
