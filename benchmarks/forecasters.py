@@ -58,7 +58,8 @@ def run() -> Iterator[str]:
     yield ""
     yield "ours, as served, over each member alone: the shifted booster, the shifted load now"
     for case, shares in zip(cases, members, strict=True):
-        yield f"{case.name:24}{shares[0]:8.3f}{shares[1]:8.3f}   over the better of them {max(shares):.3f} (target ≤ 1.03)"
+        most = max(shares)
+        yield f"{case.name:24}{shares[0]:8.3f}{shares[1]:8.3f}   over the better of them {most:.3f} (target ≤ 1.03)"
     yield ""
     yield "coverage on disjoint windows in %, ± one standard error"
     for case, line in zip(cases, below, strict=True):

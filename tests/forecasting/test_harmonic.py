@@ -77,8 +77,8 @@ def test_the_median_path_follows_the_waves():
         assert said.path[0, 0] == pytest.approx(expected, rel=0.02)
 
 
-def test_a_wave_that_was_not_seen_whole_says_nothing():
-    params = harmonic.fit(history_of(seasonal_load(), 18 * 3600.0), 8, averaged=False)
+def test_a_wave_that_was_not_seen_twice_says_nothing():
+    params = harmonic.fit(history_of(seasonal_load(), 30 * 3600.0), 8, averaged=False)
     slow = harmonic.PER_WEEK <= 7
     assert not params.sine[0, slow].any()
     assert not params.cosine[0, slow].any()
@@ -154,6 +154,6 @@ def test_the_mean_of_a_window_is_less_than_its_peak():
     assert mean[0, 0] == pytest.approx(100.0, rel=0.1)
 
 
-def test_less_than_half_a_day_is_refused_with_what_it_takes():
-    with pytest.raises(NotEnoughHistory, match="harmonic: 600 known buckets, 720 needed"):
+def test_less_than_eighteen_hours_is_refused_with_what_it_takes():
+    with pytest.raises(NotEnoughHistory, match="harmonic: 600 known buckets, 1080 needed"):
         harmonic.fit(history_of(seasonal_load(), 10 * 3600.0), 8, averaged=False)
