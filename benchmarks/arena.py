@@ -26,11 +26,14 @@ from scaler.core.simulator.scene import TEST, Question, Scene
 from scaler.trace import first_days, read_csv
 
 TRACES = ("wc98_site", "nasa_http", "mscm_ingress04", "mscm_machine01", "crane_in14", "crane_in11", "crane_in01")
-"""One-minute histories of different sources."""
+"""One-minute histories of different sources: what is aimed at."""
+OTHERS = ("mscm_ingress02", "crane_in03", "crane_in05", "genai_lora_requests", "azfunc2021_101", "azfunc2021_235")
+"""More of them: a launch, a flat line, surges, and loads that are mostly zero."""
 DAYS = 21.0
 LEAD_S = 300.0
 JUDGED = slice(1, 4)
 """0.9, 0.97 and 0.99, as the ensemble judges."""
+HEADROOM = 1.5
 EPSILON = 0.25
 """Load, in replicas, that the wrapper adds before it takes logarithms."""
 
@@ -65,10 +68,13 @@ class Case:
         return Rows(np.zeros(n, np.int64), origin_s, np.full(n, self.h), origin_s)
 
 
-def cases(lead_s: float = LEAD_S) -> Iterator[Case]:
-    """The traces of the folder FORESAIL_TRACES."""
-    for name in TRACES:
-        yield case(Path(os.environ["FORESAIL_TRACES"]) / f"{name}.csv", lead_s)
+def cases(names: tuple[str, ...] = TRACES, lead_s: float = LEAD_S) -> Iterator[Case]:
+    """Traces of the folder FORESAIL_TRACES."""
+    folder = os.environ.get("FORESAIL_TRACES")
+    if folder is None:
+        raise SystemExit("FORESAIL_TRACES: the folder of the traces must be named")
+    for name in names:
+        yield case(Path(folder) / f"{name}.csv", lead_s)
 
 
 def case(path: Path, lead_s: float) -> Case:
@@ -109,7 +115,10 @@ def joined(case: Case, said: FloatArray, level: FloatArray) -> Joined:
 
 
 def wrapped(case: Case, said: FloatArray) -> FloatArray:
-    """The same forecasts under the rolling conformal wrapper, refreshed hourly, (S, Q) in load units."""
+    """The same forecasts under the rolling conformal wrapper, refreshed hourly, (S, Q) in load units.
+
+    Nothing exceeds the largest load known at its origin more than one and a half times, as nothing that is served does.
+    """
     epsilon = EPSILON * case.capacity
     past = joined(case, said, np.zeros(len(said)))
     served = np.broadcast_to(said, (len(said), len(LEVELS))).astype(np.float64)
@@ -120,7 +129,13 @@ def wrapped(case: Case, said: FloatArray) -> FloatArray:
         if conformal.enough(track, case.whole.bucket_s):
             shift = conformal.shift(track, track.peak, epsilon)
             served[asked] = np.exp(np.log(served[asked] + epsilon) + shift) - epsilon
-    return ordered(served)
+    return ordered(np.minimum(served, HEADROOM * largest_known(case)[:, None]))
+
+
+def largest_known(case: Case) -> FloatArray:
+    """Largest sample up to each origin, (S,)."""
+    so_far = np.fmax.accumulate(case.past.fine[0])
+    return np.asarray(so_far[np.rint((case.origin_s - case.past.start_s) / case.past.step_s).astype(np.int64) - 1])
 
 
 def losses(case: Case, served: FloatArray) -> FloatArray:
