@@ -154,6 +154,6 @@ def test_the_mean_of_a_window_is_less_than_its_peak():
     assert mean[0, 0] == pytest.approx(100.0, rel=0.1)
 
 
-def test_less_than_eighteen_hours_is_refused_with_what_it_takes():
-    with pytest.raises(NotEnoughHistory, match="harmonic: 600 known buckets, 1080 needed"):
+def test_less_than_a_day_is_refused_with_what_it_takes():
+    with pytest.raises(NotEnoughHistory, match="harmonic: 600 known buckets, 1440 needed"):
         harmonic.fit(history_of(seasonal_load(), 10 * 3600.0), 8, averaged=False)
