@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results import DAYS, DENSE
 from forecasting import conformal
 from forecasting.conformal import Joined, Kept
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, ordered
@@ -25,11 +26,8 @@ from scaler.core.simulator.load import peak_ahead
 from scaler.core.simulator.scene import TEST, Question, Scene
 from scaler.trace import first_days, read_csv
 
-TRACES = ("wc98_site", "nasa_http", "mscm_ingress04", "mscm_machine01", "crane_in14", "crane_in11", "crane_in01")
-"""One-minute histories of different sources: what is aimed at."""
 OTHERS = ("mscm_ingress02", "crane_in03", "crane_in05", "genai_lora_requests", "azfunc2021_101", "azfunc2021_235")
-"""More of them: a launch, a flat line, surges, and loads that are mostly zero."""
-DAYS = 21.0
+"""One-minute histories besides: a launch, a flat line, surges, and loads that are mostly zero."""
 LEAD_S = 300.0
 JUDGED = slice(1, 4)
 """0.9, 0.97 and 0.99, as the ensemble judges."""
@@ -68,7 +66,7 @@ class Case:
         return Rows(np.zeros(n, np.int64), origin_s, np.full(n, self.h), origin_s)
 
 
-def cases(names: tuple[str, ...] = TRACES, lead_s: float = LEAD_S) -> Iterator[Case]:
+def cases(names: tuple[str, ...] = DENSE, lead_s: float = LEAD_S) -> Iterator[Case]:
     """Traces of the folder FORESAIL_TRACES."""
     folder = os.environ.get("FORESAIL_TRACES")
     if folder is None:

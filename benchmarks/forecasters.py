@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import arena, baselines
-from benchmarks.arena import EPSILON, OTHERS, TRACES, Case
+from benchmarks.arena import EPSILON, OTHERS, Case
 from benchmarks.baselines import Said
+from benchmarks.results import DENSE
 from forecasting import catalog, ensemble
 from forecasting.ensemble import EnsembleState
 from forecasting.forecast import LEVELS, FloatArray, Quantiles
@@ -40,7 +41,7 @@ ALLOWED = {0.9: 2.0, 0.97: 1.0, 0.99: 0.7, 0.995: 0.4}
 
 def run() -> Iterator[str]:
     """All tables."""
-    yield from compared(TRACES, CONTENDERS)
+    yield from compared(DENSE, CONTENDERS)
     yield ""
     yield "== other histories"
     yield from compared(OTHERS, {name: CONTENDERS[name] for name in ("booster alone", "harmonic", "ETS with a day")})

@@ -6,13 +6,13 @@ the folder FORESAIL_TRACES; three minutes.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 
 from benchmarks import arena
 from benchmarks.arena import JUDGED, Case
-from forecasting import boosting, harmonic, naive, regression
+from forecasting import naive
+from forecasting.catalog import FORECASTERS
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import FloatArray
 from forecasting.scores import pinball
@@ -25,7 +25,6 @@ AHEAD_S = 6 * 3600.0
 """Judged after each fit."""
 FITS = 3
 """Beginnings per trace and length, evenly spread."""
-FORECASTERS: tuple[ModuleType, ...] = (naive, regression, harmonic, boosting)
 
 
 def run() -> Iterator[str]:
