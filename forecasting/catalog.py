@@ -1,21 +1,25 @@
 """Which forecasters there are, and which one speaks for a workload.
 
-The booster where it could be fitted, else the regression, else the naive forecaster, else nobody.
+The booster where it could be fitted, else the naive forecaster, else nobody. The regression and the harmonic forecaster
+speak for none: while the booster asks for more history they do worse than the naive one, and from then on worse than it
+(docs/decisions/0005). They are named here so that this is asked again of every change.
 """
 
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 
-from forecasting import boosting, naive, occasions, regression
+from forecasting import boosting, harmonic, naive, occasions, regression
 from forecasting.calendar import EVENTS
 from forecasting.cleaning import cleaned, launched
 from forecasting.errors import NotEnoughHistory
-from forecasting.features import FEATURES
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import History, Rows
 
-NOBODY, NAIVE, REGRESSION, BOOSTING = 0, 1, 2, 3
+NOBODY, NAIVE, BOOSTING = 0, 1, 2
+FORECASTERS: tuple[ModuleType, ...] = (naive, regression, harmonic, boosting)
+"""All that keep the contract: `fit(history, h, averaged=…)` and `predict(params, history, rows)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,10 @@ class Models:
     """Fitted forecasters of B workloads."""
 
     speaker: IntArray
-    """NOBODY, NAIVE, REGRESSION or BOOSTING, (B,)."""
+    """NOBODY, NAIVE or BOOSTING, (B,)."""
     cutoff_s: IntArray
     """Newest sample that the fit may have seen, Unix seconds, (B,); 0 where nothing was fitted."""
     naive: naive.NaiveParams
-    regression: regression.RegressionParams
     boosting: boosting.BoostingParams
     multiplier: FloatArray
     """What each event of its calendar multiplies a workload's load by, (B, EVENTS); NaN where unknown."""
@@ -40,19 +43,16 @@ class Models:
     @property
     def validated(self) -> BoolArray:
         """Whether more than the naive forecaster speaks, (B,)."""
-        return np.asarray(self.speaker >= REGRESSION)
+        return np.asarray(self.speaker == BOOSTING)
 
 
 def unfitted(n: int) -> Models:
     """Nobody speaks for any of n workloads."""
-    q, f = len(LEVELS), FEATURES + 2
+    q = len(LEVELS)
     return Models(
         np.full(n, NOBODY),
         np.zeros(n, np.int64),
         naive.NaiveParams(np.full(n, -1), np.zeros((n, 2, q)), np.ones(n), np.zeros(n, np.bool_)),
-        regression.RegressionParams(
-            np.zeros((n, 2, q, f)), np.ones(n), np.ones(n), np.ones(n), np.zeros((n, f)), np.zeros((n, f))
-        ),
         boosting.unfitted(n),
         np.full((n, EVENTS), np.nan),
     )
@@ -77,18 +77,13 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
         NotEnoughHistory: not even the naive forecaster can be fitted.
     """
     models = fit_naive(history, h, averaged=averaged)
-    cutoff_s = np.array([int(history.bucket_end_s)])
     history = cleaned(history, float(models.naive.epsilon[0]))
     try:
         fitted = boosting.fit(history, h, averaged=averaged)
-        return replace(models, speaker=np.array([BOOSTING]), cutoff_s=cutoff_s, boosting=fitted)
-    except NotEnoughHistory:
-        pass
-    try:
-        simple = regression.fit(history, h, averaged=averaged)
-        return replace(models, speaker=np.array([REGRESSION]), cutoff_s=cutoff_s, regression=simple)
     except NotEnoughHistory:
         return models
+    cutoff_s = np.array([int(history.bucket_end_s)])
+    return replace(models, speaker=np.array([BOOSTING]), cutoff_s=cutoff_s, boosting=fitted)
 
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
@@ -100,7 +95,7 @@ def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
     speaker = models.speaker[rows.workload]
     peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
     level, ceiling = np.full((2, len(rows.h)), np.nan)
-    for number, forecast in ((BOOSTING, _boosting), (REGRESSION, _regression), (NAIVE, _naive)):
+    for number, forecast in ((BOOSTING, _boosting), (NAIVE, _naive)):
         if (speaker == number).all():
             return forecast(models, history, rows)
         chosen = np.flatnonzero(speaker == number)
@@ -113,10 +108,6 @@ def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
 
 def _boosting(models: Models, history: History, rows: Rows) -> Quantiles:
     return boosting.predict(models.boosting, history, rows)
-
-
-def _regression(models: Models, history: History, rows: Rows) -> Quantiles:
-    return regression.predict(models.regression, history, rows)
 
 
 def _naive(models: Models, history: History, rows: Rows) -> Quantiles:

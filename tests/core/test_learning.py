@@ -130,7 +130,7 @@ def test_a_queue_learns_the_mean_of_its_arrivals():
 def test_columns_are_stacked_nested_ones_included():
     both = stacked([catalog.unfitted(2), catalog.unfitted(3)])
     assert both.speaker.shape == (5,)
-    assert both.naive.offsets.shape[0] == both.regression.coefficients.shape[0] == 5
+    assert both.naive.offsets.shape[0] == both.boosting.feature.shape[0] == 5
 
 
 def served_of(history, h: int):

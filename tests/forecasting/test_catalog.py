@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forecasting import boosting, catalog, naive
-from forecasting.catalog import BOOSTING, NAIVE, NOBODY, REGRESSION
+from forecasting.catalog import BOOSTING, NAIVE, NOBODY
 from forecasting.errors import NotEnoughHistory
 from forecasting.series import Rows
 from scaler.core.learning import stacked
@@ -24,10 +24,10 @@ def test_the_naive_forecaster_speaks_for_a_short_history():
     assert models.validated.tolist() == [False]
 
 
-def test_the_regression_speaks_where_the_booster_has_too_few_origins():
+def test_the_naive_forecaster_speaks_where_the_booster_has_too_few_origins():
     models = catalog.fit(history_of(seasonal_load(), 8 * 3600.0), 8, averaged=False)
-    assert models.speaker.tolist() == [REGRESSION]
-    assert models.validated.tolist() == [True]
+    assert models.speaker.tolist() == [NAIVE]
+    assert models.validated.tolist() == [False]
 
 
 def test_nobody_speaks_for_no_history():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecasting import boosting, catalog, naive, regression
+from forecasting import boosting, catalog, harmonic, regression
 from forecasting.errors import NegativeLoad, NotEnoughHistory
 from forecasting.forecast import LEVELS, FloatArray, Quantiles
 from forecasting.series import History, Rows, bucket_spacing
@@ -16,7 +16,7 @@ from scaler.core.domain import take
 from scaler.core.learning import stacked
 from tests.fakes import DAY_S, WEDNESDAY_S, few, history_of, history_rows, seasonal_load
 
-FORECASTERS = [naive, regression, boosting, catalog]
+FORECASTERS = [*catalog.FORECASTERS, catalog]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def test_every_step_from_a_second_to_an_hour_is_served(forecaster, step_s):
         params = forecaster.fit(history, h, averaged=False)
     except NotEnoughHistory:
         assert step_s == 3600.0
-        assert forecaster in {regression, boosting}
+        assert forecaster in {regression, harmonic, boosting}
         return
     said = forecaster.predict(params, history, live(history, h))
     assert_sound(said)
