@@ -132,7 +132,7 @@ def cost_ceiling(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -
     spent = before + np.maximum(running, 0) * min(elapsed_s, tick.step_s) / 3600.0
     left = np.maximum(fleet.replica_hours - spent, 0.0) / ((DAY_S - elapsed_s) / 3600.0)
     ceiling = np.minimum(np.floor(left), float(UNBOUNDED)).astype(np.int64)
-    return np.minimum(n, ceiling), replace(state, spent=np.where(limited, spent, 0.0))
+    return np.where(limited, np.minimum(n, ceiling), n), replace(state, spent=np.where(limited, spent, 0.0))
 
 
 def load_floor(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:

@@ -231,6 +231,12 @@ def test_without_a_ceiling_nothing_is_limited():
     assert guarded([500], maximum=1000) == [500]
 
 
+def test_a_ceiling_of_one_workload_limits_no_other():
+    fleet = some_fleet(2, replica_hours=np.array([240.0, np.inf]))
+    n, _ = guardrails.cost_ceiling(counts(10**6, 10**6), tick(replicas=counts(20, 20)), initial_state(2, 15.0), fleet)
+    assert n[1] == 10**6
+
+
 def test_the_ceiling_takes_nothing_that_the_load_needs():
     assert guarded([50], seen=tick(load=300.0), replica_hours=1.0) == [30]
 
