@@ -7,7 +7,7 @@ a sample after its origin, nor after its fit's cutoff but for what it looks at f
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.results import DAYS, DENSE
 from forecasting import conformal
 from forecasting.conformal import Joined, Kept
-from forecasting.forecast import LEVELS, BoolArray, FloatArray, ordered
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, ordered
 from forecasting.scores import pinball
 from forecasting.series import DAY_S, History, Rows
 from scaler.core.domain import Workload, columns_of
@@ -32,6 +32,7 @@ LEAD_S = 300.0
 JUDGED = slice(1, 4)
 """0.9, 0.97 and 0.99, as the ensemble judges."""
 HEADROOM = 1.5
+"""Largest load known, times this, is the most that is forecast."""
 EPSILON = 0.25
 """Load, in replicas, that the wrapper adds before it takes logarithms."""
 
@@ -56,11 +57,11 @@ class Case:
     """Origins that count, (S,)."""
 
     @property
-    def fit(self) -> FloatArray:
+    def fit(self) -> IntArray:
         """Which of the K fits each origin is answered by, (S,)."""
         return np.searchsorted(self.cutoff_s, self.origin_s, side="right") - 1
 
-    def rows(self, chosen: FloatArray) -> Rows:
+    def rows(self, chosen: IntArray) -> Rows:
         """Questions from the chosen origins."""
         origin_s, n = self.origin_s[chosen], len(self.origin_s[chosen])
         return Rows(np.zeros(n, np.int64), origin_s, np.full(n, self.h), origin_s)
@@ -92,17 +93,6 @@ def case(path: Path, lead_s: float) -> Case:
     actual = ahead[np.rint((origin_s - past.start_s) / past.step_s).astype(np.int64) - 1]
     whole = past.until(end_s, whole=True)
     return Case(trace.name, past, whole, h, capacity, cutoff_s, origin_s, actual, origin_s >= begin_s)
-
-
-def every_fit(
-    case: Case, fit: Callable[[History, int], object], predict: Callable[[object, History, Rows], FloatArray]
-) -> FloatArray:
-    """Forecasts from all origins, (S, Q) or (S, 1), each by the newest fit before it."""
-    said = []
-    for number, cutoff_s in enumerate(case.cutoff_s.tolist()):
-        params = fit(case.past.until(cutoff_s), case.h)
-        said.append(predict(params, case.whole, case.rows(case.fit == number)))
-    return np.concatenate(said)
 
 
 def joined(case: Case, said: FloatArray, level: FloatArray) -> Joined:

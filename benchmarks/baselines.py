@@ -15,7 +15,7 @@ from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
 from benchmarks.arena import EPSILON, Case
 from forecasting import boosting, harmonic
-from forecasting.features import SEASONS_S, describe
+from forecasting.features import Situation, describe
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import DAY_S, History, Rows
 
@@ -49,11 +49,10 @@ def seasonal(season: int) -> Callable[[Case], Said]:
         earlier = seen.season_peak[:, season]
         return Said(np.where(np.isnan(earlier), seen.level, earlier)[:, None], 0.0)
 
-    assert season < len(SEASONS_S)
     return said
 
 
-def _situation(case: Case):
+def _situation(case: Case) -> Situation:
     rows = case.rows(np.arange(len(case.origin_s)))
     return describe(case.whole, rows, np.full(len(rows.h), EPSILON * case.capacity))
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks forecasters`: the forecasters of this project beside what people would use instead.
 
 Reads the traces of the folder FORESAIL_TRACES; FORESAIL_RIVALS names a Python that has prophet and statsforecast, else
-these two are left out. Takes 10 minutes of one core, and as long again with the rivals. Not part of `make bench`: its
+these two are left out. Takes minutes of one core, and as many again with the rivals. Not part of `make bench`: its
 figures are losses, not timings, and do not depend on the machine.
 """
 
