@@ -1,6 +1,6 @@
 """Honest coverage, online: each level is shifted by what the forecasts of the last two days lacked at that level.
 
-    forecasts as they were made, every three minutes → joined with the peak once its whole window is known
+    forecasts as they were made, every four minutes → joined with the peak once its whole window is known
     → residual of each level in logarithms → its quantile at that level is the shift in force for the next hour
 
 Rolling split conformal prediction on a quantile forecast (Romano, Patterson, Candès 2019; Gibbs and Candès 2021 for
@@ -19,7 +19,7 @@ from forecasting.training import dithered_targets
 
 SPAN_S = 2 * DAY_S
 """How long a residual counts: long enough for the 0.995 level, short enough to forget a model that was replaced."""
-STRIDE_S = 180.0
+STRIDE_S = 240.0
 """Between two forecasts that are kept: lead windows overlap anyway, so more of them say nothing more."""
 LEAST = 0.25
 """Share of the span that must be known before anything is shifted: twelve hours."""
@@ -31,7 +31,7 @@ OFTEN_ZERO = 0.2
 class Record:
     """Forecasts of B workloads as they were made, N slots each; the slot of stride number n is n % N."""
 
-    number: NDArray[np.int64]
+    number: NDArray[np.int32]
     """Stride that a slot holds, counted from the epoch, (B, N); −1 where empty."""
     level: NDArray[np.float32]
     """Load at that time, (B, N)."""
@@ -67,7 +67,7 @@ def empty(n: int, bucket_s: float) -> Record:
     """Nothing kept of n workloads."""
     width, q = slots(bucket_s), len(LEVELS)
     nothing = np.full((n, width, q), np.nan, np.float32)
-    return Record(np.full((n, width), -1), np.full((n, width), np.nan, np.float32), nothing)
+    return Record(np.full((n, width), -1, np.int32), np.full((n, width), np.nan, np.float32), nothing)
 
 
 @dataclass(frozen=True, slots=True)
