@@ -101,6 +101,7 @@ class Engine:
         self.counters = Counters()
         self.clock = clock
         self._source, self._cluster = source, cluster
+        self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
@@ -128,7 +129,7 @@ class Engine:
 
     def _admit(self, workload: Workload) -> None:
         check(workload.calendar, self.agendas)
-        self._source.admit(workload)
+        self._admits(workload)
 
     def schedule(self, agendas: Mapping[str, Agenda]) -> None:
         """Put the settings' calendars in force."""
