@@ -52,8 +52,8 @@ LEVEL_NOW_S, LEVEL_BEFORE_S = 600.0, 3600.0
 """A level is the mean of ten minutes, for a burst is no level, and is compared with the hour before them."""
 LEVEL_LAGS_S = (DAY_S, 7 * DAY_S)
 """When the same step would have been no news."""
-LEVEL_LEAST = 0.5
-"""Smallest shift of a level that counts, in logarithms: × 1.65. Half or double is 0.69."""
+LEVEL_LEAST = 0.6
+"""Smallest shift of a level that counts, in logarithms: × 1.82. Half or double is 0.69."""
 LEVEL_MARGIN = 1.3
 """A shift must exceed the largest of the last week by so much: what happens every week is no drift."""
 USUAL_S = 7 * DAY_S
@@ -84,8 +84,8 @@ KS_DISTANCE = 0.85
 PSI = 0.25
 """Population stability index above which scorecards call a population shifted."""
 PSI_BINS = 10
-COVERED = 0.6
-"""Share of peaks below the 0.9 bound that alarms; the day after a holiday keeps two thirds."""
+COVERED = 0.55
+"""Share of peaks below the 0.9 bound that alarms; the day after a holiday keeps more than it."""
 WORSE = 1.25
 """Mean absolute error over that of yesterday's load that alarms, …"""
 WORSE_BY = 0.05

@@ -4,9 +4,8 @@ Forecasts do not depend on what a controller does, so they are made in advance, 
 fitted at the cutoffs at which the service would have fitted them, on the span of history that it keeps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -119,17 +118,32 @@ def foresee(
     ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
     parts, adopted = drift.no_drift(len(t_s)), {}
-    for steps, cutoff_s in _segments(t_s, history_s, fingerprint, past.bucket_s):
+    first, alarmed_s = 0, -np.inf
+    due = _Due(t_s, history_s, fingerprint, past.bucket_s)
+    while first < len(t_s):
+        cutoff_s, last = due.stretch(first, alarmed_s)
         if np.isfinite(cutoff_s):
-            at_s = past.start_s + (float(t_s[steps.start]) - past.start_s) // past.bucket_s * past.bucket_s
+            at_s = past.start_s + (float(t_s[first]) - past.start_s) // past.bucket_s * past.bucket_s
             learnt = learn(past.until(at_s), fleet, np.array([cutoff_s]))
+            steps = slice(first, last)
             said, parts[steps] = _served(past, learnt, t_s[steps], stale_s[steps], fleet)
             peak[steps], path[steps], ceiling[steps] = said.peak, said.path, said.ceiling
             version[steps], validated[steps] = int(cutoff_s), learnt.models.validated[0]
-            adopted[steps.start] = (learnt.price, learnt.trust)
+            adopted[first] = (learnt.price, learnt.trust)
+            # A drift asks for a fit before the next one is due.
+            alarmed_s = _alarm(parts[steps], t_s[steps], alarmed_s)
+            last = due.stretch(first, alarmed_s)[1]
         if progress is not None:
-            progress(steps.stop - steps.start)
+            progress(last - first)
+        first = last
     return Foreseen(peak, path, ceiling, version, validated, stale_s, history_s, parts, adopted)
+
+
+def _alarm(parts: FloatArray, t_s: FloatArray, alarmed_s: float) -> float:
+    """When a drift was last alarmed, given `parts` (T', P) and the alarm before; one event alarms once."""
+    heard = np.where(t_s[:, None] - alarmed_s >= drift.LOOKS_BACK_S, parts, 0.0)
+    alarms = np.flatnonzero(drift.worst(heard)[0] >= drift.ALARM)
+    return float(t_s[alarms[0]]) if len(alarms) else alarmed_s
 
 
 def _served(
@@ -168,17 +182,26 @@ def _begun(past: Past) -> FloatArray:
     return np.where(latest >= 0, births[np.maximum(latest, 0)] if len(births) else 0, index + 1).astype(np.float64)
 
 
-def _segments(
-    t_s: FloatArray, history_s: FloatArray, fingerprint: str, bucket_s: float
-) -> Iterator[tuple[slice, float]]:
-    """Stretches of steps that one fit serves, with its cutoff; −inf where nothing is fitted yet."""
-    due: FloatArray = np.array(
-        [due_cutoff_s(t, span, fingerprint, bucket_s) for t, span in zip(t_s.tolist(), history_s.tolist(), strict=True)]
-    )
-    serving = np.maximum.accumulate(due)
-    borders = [0, *(np.flatnonzero(serving[1:] != serving[:-1]) + 1).tolist(), len(t_s)]
-    for first, last in pairwise(borders):
-        yield slice(first, last), float(serving[first])
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """Which fit serves at each step, (T',)."""
+
+    t_s: FloatArray
+    history_s: FloatArray
+    fingerprint: str
+    bucket_s: float
+
+    def stretch(self, first: int, alarmed_s: float) -> tuple[float, int]:
+        """Cutoff of the fit that serves step `first`, −inf where none does, and the step where the next takes over."""
+        wanted_s = alarmed_s + TrustRules().refit_after_s
+        serving = -np.inf
+        for step in range(first, len(self.t_s)):
+            now_s, span_s = float(self.t_s[step]), float(self.history_s[step])
+            due_s = due_cutoff_s(now_s, span_s, self.fingerprint, self.bucket_s, wanted_s)
+            if step > first and due_s > serving:
+                return serving, step
+            serving = max(serving, due_s)
+        return serving, len(self.t_s)
 
 
 def _predicted(past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int) -> Quantiles:
