@@ -1,19 +1,16 @@
 """What may happen to a workload: how soon it is found, what it costs, and that nobody is worse off than with the rule.
 
-By default three seeds, a sample a minute, and the regression for a forecaster, which fits at once; where evidence is
-gathered all scenarios with ten seeds, a sample every 15 s, and the forecaster that is served.
+By default some scenarios with three seeds and a sample a minute; where evidence is gathered all scenarios with ten
+seeds and a sample every 15 s.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks.scenarios import GATE, SCENARIOS, Scenario, Verdict, judged, lived_through, settled
-from forecasting import boosting
-from forecasting.errors import NotEnoughHistory
 from scaler.fleet import Fleet
 
 EVIDENCE = os.environ.get("FORESAIL_EVIDENCE") == "1"
@@ -24,18 +21,9 @@ LONGEST_S = 5 * 3600.0
 CHOSEN = [one for one in SCENARIOS if EVIDENCE or one.name in QUICK]
 
 
-def nothing_fits(*_: object, **__: object) -> None:
-    raise NotEnoughHistory("left to the regression")
-
-
 @pytest.fixture(scope="module")
-def fleets() -> Iterator[dict[bool, Fleet]]:
-    with pytest.MonkeyPatch.context() as patch:
-        if not EVIDENCE:
-            patch.setattr(boosting, "fit", nothing_fits)
-        yield {
-            dormant: settled(SEEDS, STEP_S, dormant=dormant) for dormant in ((False, True) if EVIDENCE else (False,))
-        }
+def fleets() -> dict[bool, Fleet]:
+    return {dormant: settled(SEEDS, STEP_S, dormant=dormant) for dormant in ((False, True) if EVIDENCE else (False,))}
 
 
 def shortened(scenario: Scenario) -> Scenario:
