@@ -219,11 +219,11 @@ class Facts:
 
 def initial_state(n: int) -> TrustState:
     """Nothing known of n workloads, and nothing against them."""
-    zeros, rules = np.zeros((2, n), np.int64), TrustRules()
+    rules = TrustRules()
     return TrustState(
         mode=np.full(n, int(Mode.LEARNING)),
-        cause=zeros[0],
-        evidence=zeros[1],
+        cause=np.full(n, int(Cause.YOUNG)),
+        evidence=np.full(n, int(Evidence.NONE)),
         alarmed_s=np.full(n, -np.inf),
         steps=np.full(n, rules.steps),
         pace_s=np.full(n, rules.proven_s / rules.steps),
