@@ -61,8 +61,7 @@ class FakeKubernetes:
         self.errors: list[tuple[int, dict[str, str]]] = []
         """Status and headers of the next answers."""
         self.watches: dict[str, list[asyncio.Queue[bytes | None]]] = {plural: [] for plural in PATHS}
-        self._streams: set[web.StreamResponse] = set()
-        self._requests: set[web.Request] = set()
+        self._requests: list[web.Request] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -196,12 +195,12 @@ class FakeKubernetes:
             if past.version > since:
                 queue.put_nowait(json.dumps({"type": past.type, "object": past.object}).encode() + b"\n")
         self.watches[plural].append(queue)
-        self._requests.add(request)
+        self._requests.append(request)
         try:
             await self._stream(request, response, queue)
         finally:
             self.watches[plural].remove(queue)
-            self._requests.discard(request)
+            self._requests.remove(request)
         return response
 
     async def _stream(
