@@ -61,7 +61,6 @@ class FakeKubernetes:
         self.errors: list[tuple[int, dict[str, str]]] = []
         """Status and headers of the next answers."""
         self.watches: dict[str, list[asyncio.Queue[bytes | None]]] = {plural: [] for plural in PATHS}
-        self._requests: list[web.Request] = []
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -119,7 +118,7 @@ class FakeKubernetes:
     async def start(self) -> None:
         application = web.Application(client_max_size=2**24)
         application.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.0)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
@@ -127,9 +126,8 @@ class FakeKubernetes:
 
     async def stop(self) -> None:
         """Stop as a server that is restarted: connections break."""
-        for request in list(self._requests):
-            if request.transport is not None:
-                request.transport.abort()
+        for plural in PATHS:
+            self.cut(plural)
         assert self._runner is not None
         await self._runner.cleanup()
         self._runner = None
@@ -195,12 +193,10 @@ class FakeKubernetes:
             if past.version > since:
                 queue.put_nowait(json.dumps({"type": past.type, "object": past.object}).encode() + b"\n")
         self.watches[plural].append(queue)
-        self._requests.append(request)
         try:
             await self._stream(request, response, queue)
         finally:
             self.watches[plural].remove(queue)
-            self._requests.remove(request)
         return response
 
     async def _stream(
@@ -208,8 +204,8 @@ class FakeKubernetes:
     ) -> None:
         while (line := await queue.get()) is not None:
             if line == b"\0cut":
-                assert request.transport is not None
-                request.transport.abort()
+                if request.transport is not None:
+                    request.transport.abort()
                 return
             size = self.piece or len(line)
             for begin in range(0, len(line), size):
