@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SOURCES := $(shell find scaler forecasting rl_agent tests/[!t]*.py -name '*.py')
 EVIDENCE := $(patsubst %,build/evidence/%,$(shell grep -rlE '@given|FORESAIL_EVIDENCE' tests --include='test_*.py'))
 
-.PHONY: help run test evidence setup check lint types contracts bench proto clean
+.PHONY: help run test evidence setup check lint types contracts bench results proto clean
 
 help:            ## what there is
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,9 @@ contracts: $(VENV)/.dev  ## who may import whom
 
 bench: $(VENV)/.dev  ## timings, each beside its calibration
 	$(BIN)/python -m benchmarks
+
+results: $(VENV)/.dev  ## docs/results.md from the histories in FORESAIL_TRACES: an hour, goes on where it was stopped
+	$(BIN)/python -m benchmarks.results
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto

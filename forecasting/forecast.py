@@ -56,7 +56,7 @@ def normal_score(level: FloatArray) -> FloatArray:
 
 
 def at_level(quantiles: FloatArray, level: FloatArray, offset: FloatArray) -> FloatArray:
-    """Read (R, Q) quantiles at one level per row, (R,), along one smooth curve through all of them.
+    """Read (R, Q) quantiles at one level per row, (R,), or several, (K, R), along one smooth curve through all of them.
 
     A least-squares parabola of log(quantile + offset) over −log(1 − level), held where it would fall. The quantiles
     are estimates: a curve through each of them bends at every level, and what a price buys jumps from bend to bend.

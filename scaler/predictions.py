@@ -211,4 +211,4 @@ def outlook(engine: Engine, key: Key) -> Outlook:
 @functools.lru_cache(maxsize=4096)
 def model_name(version: int) -> str:
     """A model by its cutoff; the naive forecaster has none."""
-    return "naive" if version == 0 else f"regression@{np.datetime64(version, 's')}Z"
+    return "naive" if version == 0 else f"ensemble@{np.datetime64(version, 's')}Z"

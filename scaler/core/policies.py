@@ -66,13 +66,15 @@ def predictive_range(
     said: Forecasts | Quantiles, price: FloatArray, clearing: FloatArray, fleet: Workloads
 ) -> tuple[IntArray, IntArray]:
     """Replicas that are worth buying and those worth keeping at the price R of a short replica, (B,) each."""
-    low, high = (predictive_need(said, worth / (1.0 + worth), clearing, fleet) for worth in (price / RHO, price))
+    worth = np.stack([price / RHO, price])
+    low, high = predictive_need(said, worth / (1.0 + worth), clearing, fleet)
     return low, high
 
 
 def predictive_need(said: Forecasts | Quantiles, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
-    """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), (B,).
+    """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), of the shape of `level`.
 
+    Several levels at once stand along a leading axis, (K, B).
     UNKNOWN where there is no forecast, or a queue whose capacity was not stated. Ratios of loads below a quarter of a
     replica mean nothing, so that much is added before logarithms are taken.
     """

@@ -17,7 +17,7 @@ from scaler.core.guardrails import LONGEST_HOLD_S, NOTHING, held, replicas_for, 
 
 RATE = 0.25
 """Step of log R per lead window and unit of short share. Without shortage and with a target of 1 % the price falls by
-half in about ten days of five-minute windows, and one wholly short window raises it by a quarter; faster, it swings."""
+half in about a day of five-minute windows, and one wholly short window raises it by a quarter; faster, it swings."""
 LOWEST, HIGHEST = math.log(0.8 / 0.2), math.log(0.999 / 0.001)
 """log R at the levels 0.8 and 0.999."""
 INITIAL = math.log(0.97 / 0.03)
