@@ -27,7 +27,9 @@ REQUEST_S = 15.0
 WATCH_S = (300, 600)
 """Range of a watch's length: spread, so that watches do not all begin anew at once (as client-go does)."""
 QUIET_S = 180.0
-"""Without a word for so long a watch is taken for dead: bookmarks come about every minute."""
+"""Without a word for so long a watch is begun anew: bookmarks come about every minute."""
+OPENED: Object = {"type": "OPENED", "object": {}}
+"""What comes before a watch's events: the server was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,13 @@ class KubernetesApi:
         }
         patience = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=QUIET_S)
         response = await self._send("watch", resource, f"{resource.path()}?{urlencode(query)}", None, patience)
+        yield OPENED
         try:
             while line := await response.content.readline():
                 yield _event(resource, line)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except TimeoutError:
+            return  # a server without bookmarks may have nothing to say: the next watch hears whether it is there
+        except (aiohttp.ClientError, OSError) as error:
             raise ClusterError(f"watching {resource.plural}: {error!r}") from error
         except ValueError as error:
             raise Gone(f"watching {resource.plural}: not understood: {error}", 410) from error

@@ -327,10 +327,11 @@ class Engine:
 
     def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         running = self._cluster.running(key, t_s)
-        if running is not None:
+        if running is None:
+            return
+        if running.replicas != UNKNOWN:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
-        if running is not None and running.hpa_maximum != UNKNOWN:
-            fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
+        fleet.follow(row, running)
 
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -66,7 +66,7 @@ class Reflector(Generic[Seen]):
         self.seen: dict[Name, Seen] = {}
         self.trouble: str | None = "not read yet"
         """Why it is not followed at the moment, None while it is."""
-        self.listed = False
+        self.listed = asyncio.Event()
         """Whether it was ever known as a whole."""
         self.heard_s = -float("inf")
         """Monotonic time of the newest word."""
@@ -122,7 +122,8 @@ class Reflector(Generic[Seen]):
             name, seen = self._understood(item)
             if seen is not None:
                 now[name] = seen
-        self.seen, self._version, self._listed_s, self.listed = now, version, time.monotonic(), True
+        self.seen, self._version, self._listed_s = now, version, time.monotonic()
+        self.listed.set()
         for name in before.keys() | now.keys():
             if before.get(name) != now.get(name):
                 self._changed(name, before.get(name), now.get(name))
