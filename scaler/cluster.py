@@ -65,7 +65,6 @@ API_USE = frozenset(
         *((kind.group, kind.plural, verb) for kind in FOLLOWED for verb in ("list", "watch")),
         ("*", "*/scale", "get"),
         ("", "events", "create"),
-        ("", "events", "patch"),
         *(
             (kind.group, kind.plural, verb)
             for kind in (CONFIG_MAPS, LEASES)
