@@ -65,11 +65,7 @@ API_USE = frozenset(
         *((kind.group, kind.plural, verb) for kind in FOLLOWED for verb in ("list", "watch")),
         ("*", "*/scale", "get"),
         ("", "events", "create"),
-        *(
-            (kind.group, kind.plural, verb)
-            for kind in (CONFIG_MAPS, LEASES)
-            for verb in ("get", "create", "update")
-        ),
+        *((kind.group, kind.plural, verb) for kind in (CONFIG_MAPS, LEASES) for verb in ("get", "create", "update")),
     }
 )
 """Group, resource and verb of all that the service asks; the manifests grant this and nothing else."""

@@ -60,7 +60,7 @@ class Reflector(Generic[Seen]):
         resource: Resource,
         understand: Callable[[Object], Seen],
         changed: Callable[[Name, Seen | None, Seen | None], None] = lambda *_: None,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        patience: Patience = Patience(),
     ) -> None:
         self.resource = resource
         self.seen: dict[Name, Seen] = {}

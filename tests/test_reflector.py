@@ -86,31 +86,29 @@ async def test_an_event_in_pieces_is_one_event(tmp_path: Path, piece: int) -> No
 
 
 async def test_a_cut_in_the_middle_of_an_event_loses_nothing_and_lists_nothing_again(tmp_path: Path) -> None:
-    async with serving() as fake:
-        async with following(fake, tmp_path) as reflector:
-            await until(lambda: bool(fake.watches["scaledobjects"]))
-            fake.put("scaledobjects", scaled_object("one"))
-            await until(lambda: bool(reflector.seen))
-            fake.cut("scaledobjects", rest=b'{"type":"MODIFIED","object":{"metadata":{"na')
-            fake.put("scaledobjects", scaled_object("two"))
-            await until(lambda: ("shop", "two") in reflector.seen)
-            assert fake.asked["scaledobjects", "list"] == 1
-            assert fake.asked["scaledobjects", "watch"] == 2
+    async with serving() as fake, following(fake, tmp_path) as reflector:
+        await until(lambda: bool(fake.watches["scaledobjects"]))
+        fake.put("scaledobjects", scaled_object("one"))
+        await until(lambda: bool(reflector.seen))
+        fake.cut("scaledobjects", rest=b'{"type":"MODIFIED","object":{"metadata":{"na')
+        fake.put("scaledobjects", scaled_object("two"))
+        await until(lambda: ("shop", "two") in reflector.seen)
+        assert fake.asked["scaledobjects", "list"] == 1
+        assert fake.asked["scaledobjects", "watch"] == 2
 
 
 async def test_an_end_by_the_server_goes_on_from_the_last_bookmark(tmp_path: Path) -> None:
-    async with serving() as fake:
-        async with following(fake, tmp_path) as reflector:
-            await until(lambda: bool(fake.watches["scaledobjects"]))
-            fake.version += 50  # other kinds moved on
-            fake.bookmark("scaledobjects")
-            await asyncio.sleep(0.05)
-            fake.compact("scaledobjects")
-            fake.end_watches("scaledobjects")
-            await until(lambda: fake.asked["scaledobjects", "watch"] == 2)
-            fake.put("scaledobjects", scaled_object("two"))
-            await until(lambda: ("shop", "two") in reflector.seen)
-            assert fake.asked["scaledobjects", "list"] == 1
+    async with serving() as fake, following(fake, tmp_path) as reflector:
+        await until(lambda: bool(fake.watches["scaledobjects"]))
+        fake.version += 50  # other kinds moved on
+        fake.bookmark("scaledobjects")
+        await asyncio.sleep(0.05)
+        fake.compact("scaledobjects")
+        fake.end_watches("scaledobjects")
+        await until(lambda: fake.asked["scaledobjects", "watch"] == 2)
+        fake.put("scaledobjects", scaled_object("two"))
+        await until(lambda: ("shop", "two") in reflector.seen)
+        assert fake.asked["scaledobjects", "list"] == 1
 
 
 async def test_410_lists_again_and_tells_what_changed_meanwhile(tmp_path: Path) -> None:
@@ -133,12 +131,11 @@ async def test_410_lists_again_and_tells_what_changed_meanwhile(tmp_path: Path) 
 
 
 async def test_an_event_that_is_none_lists_again(tmp_path: Path) -> None:
-    async with serving() as fake:
-        async with following(fake, tmp_path) as reflector:
-            await until(lambda: bool(fake.watches["scaledobjects"]))
-            fake.send_raw("scaledobjects", b"<html>\n")
-            await until(lambda: fake.asked["scaledobjects", "list"] == 2)
-            await until(lambda: reflector.trouble is None)
+    async with serving() as fake, following(fake, tmp_path) as reflector:
+        await until(lambda: bool(fake.watches["scaledobjects"]))
+        fake.send_raw("scaledobjects", b"<html>\n")
+        await until(lambda: fake.asked["scaledobjects", "list"] == 2)
+        await until(lambda: reflector.trouble is None)
 
 
 async def test_an_object_that_cannot_be_understood_hides_no_other(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def share_within_15_percent(slow_share: float, slow_factor: float, sigma: float)
 
 
 @pytest.mark.parametrize(
-    ("slow_share", "slow_factor", "sigma", "wanted"), [(0.0, 1.0, 0.2, 0.95), (0.0, 1.0, 0.3, 0.85), (0.2, 2.0, 0.2, 0.6)]
+    ("slow_share", "slow_factor", "sigma", "wanted"),
+    [(0.0, 1.0, 0.2, 0.95), (0.0, 1.0, 0.3, 0.85), (0.2, 2.0, 0.2, 0.6)],
 )
 def test_p95_is_within_15_percent_after_30_pods(
     slow_share: float, slow_factor: float, sigma: float, wanted: float
