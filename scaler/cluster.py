@@ -163,7 +163,7 @@ class KubernetesApi:
         return found
 
     async def _send(
-        self, verb: str, resource: Resource, url: str, body: Object | None, timeout: aiohttp.ClientTimeout
+        self, verb: str, resource: Resource, url: str, body: Object | None, patience: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         asked = (resource.plural, verb)
         self.requests[asked] = self.requests.get(asked, 0) + 1
@@ -174,7 +174,7 @@ class KubernetesApi:
             method, whole, headers, sent, _ = await self._client.param_serialize(
                 METHODS[verb], url, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
-            answer = await self._client.call_api(method, whole, headers, sent, _request_timeout=timeout)
+            answer = await self._client.call_api(method, whole, headers, sent, _request_timeout=patience)
         except (aiohttp.ClientError, TimeoutError, OSError, config.ConfigException) as error:
             raise ClusterError(f"{verb} {resource.plural}: {error!r}") from error
         response: aiohttp.ClientResponse = answer.response
@@ -192,7 +192,7 @@ def _event(resource: Resource, line: bytes) -> Object:
         raise ClusterError(f"watching {resource.plural}: cut in the middle of an event")
     event = json.loads(line)
     if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-        raise ValueError(f"no event: {line[:80]!r}")
+        raise ValueError(f"no event: {line[:80]!r}")  # noqa: TRY004 - as the JSON that is none
     if event.get("type") == "ERROR":
         status = event["object"].get("code")
         kind = Gone if status == 410 else ClusterError

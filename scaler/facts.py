@@ -46,7 +46,7 @@ class Watchman:
         """Remember only these workloads."""
         for memory in (self._modes, self._overrides, self._stuck_since_s):
             for key in [key for key in memory if key not in keys]:
-                del memory[key]  # type: ignore[attr-defined]
+                del memory[key]
 
     def _mode(self, key: Key, posted: Posted) -> list[Fact]:
         was = self._modes.get(key)
@@ -67,7 +67,7 @@ class Watchman:
     def _band(self, key: Key, posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
         made, at = posted.decisions, posted.row
         decided, runs, reached = (int(c[at]) for c in (made.predicted_replicas, made.replicas, made.reached))
-        if reached == UNKNOWN or reached == decided or reached != runs or not posted.active:
+        if reached in {UNKNOWN, decided} or reached != runs or not posted.active:
             self._stuck_since_s.pop(key, None)
             return []
         if posted.t_s - self._stuck_since_s.setdefault(key, posted.t_s) < STUCK_S:

@@ -22,7 +22,7 @@ NAME = "foresail"
 LENGTH_S = 60.0
 """Time without a renewal after which the Lease is free."""
 RENEW_S = 20.0
-"""Between looks: three requests a minute, and two of them may fail."""
+"""Between looks: three requests a minute, and two in a row may fail."""
 
 
 class Election:
@@ -38,6 +38,8 @@ class Election:
         self.identity = identity or f"{socket.gethostname()}_{os.getpid()}"
         self.trouble: str | None = "not tried yet"
         """Why nobody can be elected here, None where it can be told who is."""
+        self._lease: Object | None = None
+        """The Lease as this replica last wrote it: while nobody else did, it needs not be read."""
         self._record: tuple[str, str] = ("", "")
         self._seen_s = -float("inf")
         self._held_until_s = -float("inf")
@@ -64,6 +66,7 @@ class Election:
                 self._held_until_s = begun_s + LENGTH_S
             self.trouble = None
         except ClusterError as error:
+            self._lease = None
             # 409: somebody was faster, and the next look will tell who.
             self.trouble = None if error.status == 409 else str(error)
         if self.elected != was:
@@ -72,12 +75,12 @@ class Election:
     async def _tried(self) -> bool:
         namespace = self._api.namespace
         try:
-            lease = await self._api.get(LEASES, namespace, NAME)
+            lease = self._lease or await self._api.get(LEASES, namespace, NAME)
         except ClusterError as error:
             if error.status != 404:
                 raise
-            metadata = {"name": NAME, "namespace": namespace}
-            await self._api.create(LEASES, namespace, {"metadata": metadata, "spec": self._spec(0, self.identity)})
+            begun = {"metadata": {"name": NAME, "namespace": namespace}, "spec": self._spec(0, self.identity)}
+            self._lease = await self._api.create(LEASES, namespace, begun)
             return True
         spec: dict[str, Any] = lease.get("spec") or {}
         holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
@@ -88,7 +91,10 @@ class Election:
             self._held_until_s = -float("inf")
             return False
         changes = int(spec.get("leaseTransitions") or 0) + (not mine)
-        await self._api.update(LEASES, namespace, NAME, {**lease, "spec": self._spec(changes, self.identity)})
+        renewed_spec = self._spec(changes, self.identity)
+        if mine:
+            renewed_spec["acquireTime"] = spec.get("acquireTime")
+        self._lease = await self._api.update(LEASES, namespace, NAME, {**lease, "spec": renewed_spec})
         return True
 
     def _spec(self, changes: int, holder: str) -> Object:

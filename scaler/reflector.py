@@ -58,7 +58,7 @@ class Reflector(Generic[Seen]):
         self,
         api: Api,
         resource: Resource,
-        understand: Callable[[Object], Seen],
+        understand: Callable[[Object], Seen | None],
         changed: Callable[[Name, Seen | None, Seen | None], None] = lambda *_: None,
         patience: Patience = Patience(),
     ) -> None:

@@ -31,7 +31,7 @@ class PodWatch:
     def changed(self, name: Name, was: Pod | None, now: Pod | None) -> None:
         """A pod came, changed or went."""
         if now is None:
-            self._gone(name, was)
+            self._gone(name)
         elif not math.isnan(now.ready_s):
             self._ready(name, was, now)
         elif name not in self._served:
@@ -51,7 +51,7 @@ class PodWatch:
         elif not now.restarted:  # the Ready of a pod that was restarted may be any of several
             self._found.append((now.owner, start))
 
-    def _gone(self, name: Name, was: Pod | None) -> None:
+    def _gone(self, name: Name) -> None:
         self._starting.pop(name, None)
         self._served.discard(name)
         self._given_up.discard(name)

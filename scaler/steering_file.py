@@ -1,6 +1,6 @@
-"""What people ask by hand where there is no cluster: `steering.json` under var, the same annotations by workload.
+r"""What people ask by hand where there is no cluster: `steering.json` under var, the same annotations by workload.
 
-    {"shop/web": {"foresail.dev/override": "{\\"replicas\\": 12, …}", "foresail.dev/shadow": "true"}}
+    {"shop/web": {"foresail.dev/override": "{\"replicas\": 12, …}", "foresail.dev/shadow": "true"}}
 
 Written whole and put in place at once; read again when it changes.
 """

@@ -1,4 +1,4 @@
-"""A Kubernetes API server on loopback: lists, watches, bookmarks, 410, forbidden verbs, conflicts, cuts and restarts."""
+"""A Kubernetes API server on loopback: lists, watches, bookmarks, 410, refusals, conflicts, cuts and restarts."""
 
 import asyncio
 import json
@@ -145,7 +145,7 @@ class FakeKubernetes:
             message = f'{plural} is forbidden: User "foresail" cannot {verb} resource "{plural}"'
             return web.json_response({"kind": "Status", "code": 403, "message": message}, status=403)
         if verb == "watch":
-            return await self._watch(request, plural, namespace)
+            return await self._watch(request, plural)
         await asyncio.sleep(self.slow_s)
         if verb == "list":
             return self._list(request, plural, namespace)
@@ -179,7 +179,7 @@ class FakeKubernetes:
         body = {"metadata": {"resourceVersion": str(self.version), **following}, "items": found[begin:end]}
         return web.json_response(body)
 
-    async def _watch(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, plural: str) -> web.StreamResponse:
         since = int(request.query["resourceVersion"])
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()

@@ -61,23 +61,25 @@ async def test_what_cannot_be_renewed_ends_by_itself_before_another_may_take_it(
 async def test_of_two_that_try_at_once_one_gets_a_conflict_and_waits(tmp_path: Path) -> None:
     clock = Clock()
     async with serving() as fake, connected(fake, tmp_path) as api:
-        first, second = Election(api, "first", clock), Election(api, "second", clock)
+        first, second, third = (Election(api, name, clock) for name in ("first", "second", "third"))
         read = api.get
 
         async def overtaken(*asked, **options):
             found = await read(*asked, **options)
             api.get = read
-            await second.step()
+            await third.step()
             return found
 
         await first.step()
-        clock.now_s += 2 * LENGTH_S
-        await second.step()  # sees the record for the first time
+        await second.step()
+        await third.step()
         clock.now_s += 2 * LENGTH_S
         api.get = overtaken
-        await first.step()
-        assert (first.elected, second.elected) == (False, True)
-        assert first.trouble is None
+        await second.step()
+        assert (second.elected, third.elected) == (False, True)
+        assert second.trouble is None
+        await first.step()  # writes what it wrote before, and is told that somebody else did
+        assert (first.elected, first.trouble) == (False, None)
 
 
 async def test_a_replica_that_ends_gives_the_lease_back(tmp_path: Path) -> None:

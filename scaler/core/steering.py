@@ -95,7 +95,7 @@ def override_of(text: str) -> Override:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"must be JSON, not {text[:80]!r}") from error
     if not isinstance(asked, dict):
-        raise ValueError(f"must be a JSON object, not {text[:80]!r}")
+        raise ValueError(f"must be a JSON object, not {text[:80]!r}")  # noqa: TRY004 - one error for what is refused
     wrong = sorted(set(asked) ^ set(FIELDS))
     if wrong:
         raise ValueError(f"must have exactly the keys {', '.join(FIELDS)}: look at {', '.join(wrong)}")
@@ -140,8 +140,8 @@ def _unknown(key: str) -> str:
 def moment(text: object) -> float:
     """Unix seconds of an RFC 3339 stamp. Raises ValueError."""
     try:
-        stamp = datetime.fromisoformat(text)  # type: ignore[arg-type] - anything but text raises TypeError
-    except (TypeError, ValueError) as error:
+        stamp = datetime.fromisoformat(str(text))
+    except ValueError as error:
         raise ValueError(f"must be a time such as 2026-09-16T10:00:00Z, not {str(text)[:40]!r}") from error
     if stamp.tzinfo is None:
         raise ValueError(f"must say its zone, such as 2026-09-16T10:00:00Z, not {str(text)[:40]!r}")
