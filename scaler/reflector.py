@@ -80,19 +80,19 @@ class Reflector(Generic[Seen]):
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        failures = 0
+        failures = outdated = 0
         while True:
             try:
                 if not self._version or time.monotonic() - self._listed_s > self._patience.relist_s:
                     await self._list()
                 await self._watch()
-                failures = 0
+                failures = outdated = 0
                 await asyncio.sleep(self._patience.first_s)
             except Gone as error:
                 log.info("listing again", resource=self.resource.plural, reason=str(error))
                 self._version = ""
-                failures += 1
-                await asyncio.sleep(self._wait_s(failures, error))
+                failures, outdated = 0, outdated + 1
+                await asyncio.sleep(self._wait_s(outdated, error))
             except ClusterError as error:
                 failures = 1 if self.trouble is None else failures + 1
                 self._troubled(str(error))
