@@ -105,7 +105,12 @@ def check(address: str, **options: Any) -> None:
 @click.option("--reason", help="Why: whoever finds it in force wants to know.")
 @click.option("--by", help="Who asks, where not the user of this machine.")
 @click.option("--end", is_flag=True, help="End what is in force.")
-@click.option("--kubeconfig", type=FILE, envvar="KUBECONFIG", help="Cluster whose ScaledObject is annotated.")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="KUBECONFIG",
+    help="Cluster whose ScaledObject is annotated  [default: ~/.kube/config, in a pod its own account]",
+)
 @click.option(
     "--var", type=click.Path(file_okay=False, path_type=Path), help="Folder for state of a service without a cluster."
 )

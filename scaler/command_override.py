@@ -29,7 +29,9 @@ def answer(workload: str, options: dict[str, Any]) -> list[str]:
     if options["var"] is not None:
         steering_file.annotate(Path(options["var"]), workload, {OVERRIDE: annotation})
         return [_said(workload, override)]
-    return asyncio.run(_annotated(namespace, name, override, options["kubeconfig"]))
+    usual = Path.home() / ".kube" / "config"
+    kubeconfig = options["kubeconfig"] or (usual if usual.exists() else None)
+    return asyncio.run(_annotated(namespace, name, override, kubeconfig))
 
 
 def _override(options: dict[str, Any], now_s: float) -> Override:

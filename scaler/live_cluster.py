@@ -42,8 +42,6 @@ SCALE_EVERY_S = 15.0
 """Between two questions for a /scale: a handful a minute, whatever there is to ask for."""
 SETTLE_S = 10.0
 """Between looks at pods that were found and at those that start for too long."""
-KEEP_S = 300.0
-"""Between savings of what was learnt of pods."""
 KEPT_IN = "foresail-start-up"
 """ConfigMap in the service's own namespace."""
 
@@ -171,6 +169,9 @@ class LiveCluster:
         while True:
             # Pods that were listed come in only behind what was kept of those before them.
             self.pods.settle(self._clock())
+            if self.scaled.listed.is_set() and self.pod_objects.listed.is_set():
+                owners = {pod.owner for pod in self.pod_objects.seen.values()}
+                self.pods.forget_but(owners | {scaled.target for scaled in self.scaled.seen.values()})
             await asyncio.sleep(SETTLE_S)
 
     async def _remember(self) -> None:

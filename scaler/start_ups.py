@@ -74,6 +74,12 @@ class PodWatch:
             if now_s - pod.created_s > start_up.NEVER_S:
                 self._give_up(name, pod)
 
+    def forget_but(self, targets: set[Target]) -> None:
+        """Keep only what is known of these targets."""
+        for memory in (self.known, self._said):
+            for target in [target for target in memory if target not in targets]:
+                del memory[target]
+
     def lead_time(self, target: Target) -> LeadTime | None:
         """What is known of a target's pods."""
         return self._look(target)[1]

@@ -249,6 +249,18 @@ async def test_what_was_learnt_comes_back_after_a_restart(tmp_path: Path) -> Non
         assert after.pods == before.pods + 1
 
 
+async def test_targets_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    fake = a_cluster()
+    for number in range(6):
+        fake.put("pods", pod(number, WEDNESDAY_S - 6000 + 60 * number, 30.0))
+    fake.delete("scaledobjects", "shop", "web")
+    async with serving(fake), live(fake, tmp_path) as cluster:
+        await settled(cluster, 6)
+        assert len(cluster.pods.known) == 1
+        cluster.pods.forget_but(set())
+        assert cluster.pods.known == {}
+
+
 async def test_what_cannot_be_understood_of_the_kept_is_left(tmp_path: Path) -> None:
     fake = a_cluster()
     kept = {"shop.Deployment.web": "{", "x": "1", "shop.Deployment.api": json.dumps({"start_s": [-1], "node_s": [1]})}
