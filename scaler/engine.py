@@ -19,7 +19,7 @@ import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
@@ -326,9 +326,8 @@ class Engine:
             self._newcomers.put_nowait(key)
 
     def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
-        running = self._cluster.running(key, t_s)
-        if running is None:
-            return
+        # Where nobody can tell any more, what was asked by hand ends.
+        running = self._cluster.running(key, t_s) or NOTHING_RUNNING
         if running.replicas != UNKNOWN:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
         fleet.follow(row, running)

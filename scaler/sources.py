@@ -1,9 +1,8 @@
 """Where a workload's load comes from: its Prometheus, what is replayed, else what is pushed."""
 
-import math
 from dataclasses import replace
 
-from scaler.core.domain import UNKNOWN, Running, Samples, Signal, Workload
+from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
 from scaler.engine import Cluster, LoadSource
 from scaler.errors import SourceError
 from scaler.push import PushedLoad
@@ -59,10 +58,6 @@ class Replicas:
         return replace(
             running or NOTHING_RUNNING, override=asked.replicas, shadow=asked.shadow, rollback_s=asked.rollback_s
         )
-
-
-NOTHING_RUNNING = Running(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, math.nan)
-"""What is said of a workload of which only hands say something."""
 
 
 class NoCluster:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting import catalog
-from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Mode, Running, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Workload
 from scaler.core.learning import Learnt, learn
 from scaler.core.trust import TrustRules
 from scaler.fleet import Fleet, Sightings
@@ -180,6 +180,16 @@ def test_shadow_by_hand_beats_the_trigger_and_ends_with_the_annotation():
     for said, wanted in ((None, True), (False, False), (None, True)):
         fleet.follow(row, Running(4, 4, 2, 50, 0.1, shadow=said))
         assert fleet.columns.shadow[row] == wanted
+
+
+def test_without_news_of_a_cluster_what_was_stated_stays_and_what_was_asked_by_hand_ends():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), 1)
+    row = fleet.add(workload(0, tolerance=0.0, lead_s=60.0))
+    fleet.follow(row, Running(4, 4, 2, 50, 0.1, shadow=True, lead_s=100.0))
+    fleet.follow(row, NOTHING_RUNNING)
+    columns = fleet.columns
+    assert (columns.tolerance[row], columns.shadow[row], columns.lead_s[row]) == (0.0, False, 115.0)
+    assert (columns.hpa_minimum[row], columns.hpa_maximum[row]) == (2, 50)
 
 
 def test_a_rollback_drops_the_model_and_fits_none_with_such_a_cutoff_again():

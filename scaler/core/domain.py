@@ -84,6 +84,10 @@ class Running:
     """From asking for a replica to its serving as measured, NaN where it was not."""
 
 
+NOTHING_RUNNING = Running(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, math.nan)
+"""What is said of a workload of which nobody can tell anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One trigger, understood."""
