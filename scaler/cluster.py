@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -229,5 +230,5 @@ async def connect(kubeconfig: Path | None) -> KubernetesApi | None:
             return None
         config.load_incluster_config(configuration)
         return KubernetesApi(configuration, (ACCOUNT / "namespace").read_text().strip())
-    except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"the Kubernetes API cannot be reached as configured: {error}") from error

@@ -5,9 +5,12 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 Object = dict[str, Any]
 PATHS = {
@@ -63,6 +66,8 @@ class FakeKubernetes:
         self.watches: dict[str, list[asyncio.Queue[bytes | None]]] = {plural: [] for plural in PATHS}
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self.tls: SSLContext | None = None
+        self.authorizations: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -120,7 +125,7 @@ class FakeKubernetes:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -135,6 +140,7 @@ class FakeKubernetes:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         prefix, namespace, plural, name, sub = self._parts(request.path)
         verb = self._verb(request, name)
+        self.authorizations.append(request.headers.get("Authorization"))
         self.asked[plural if not sub else f"{plural}/{sub}", verb] += 1
         if self.errors:
             status, headers = self.errors.pop(0)
