@@ -21,7 +21,7 @@ from scaler.errors import ClusterError, Gone, SettingsError
 Object = dict[str, Any]
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its token and its namespace."""
-PAGE = 250
+PAGE = 100
 """Objects per request of a list: parsing a page must not hold up requests for long."""
 REQUEST_S = 15.0
 """Time that any request but a watch may take."""
@@ -87,16 +87,18 @@ class KubernetesApi:
         """Close all connections."""
         await self._client.close()
 
-    async def list(self, resource: Resource) -> tuple[list[Object], str]:
-        """All objects, and the version that a watch goes on from. Raises ClusterError."""
-        found: list[Object] = []
+    async def pages(self, resource: Resource) -> AsyncIterator[tuple[list[Object], str]]:
+        """All objects, page by page, each with the version that a watch goes on from. Raises ClusterError.
+
+        Whoever reads a page keeps what is needed of it: thousands of pods as they are would take hundreds of MB.
+        """
         query = {"limit": str(PAGE)}
         while True:
             page = await self._json("list", resource, resource.path(), query)
-            found += page.get("items") or []
             metadata = page.get("metadata") or {}
+            yield page.get("items") or [], str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                return found, str(metadata.get("resourceVersion", ""))
+                return
             query["continue"] = metadata["continue"]
 
     async def watch(self, resource: Resource, version: str) -> AsyncIterator[Object]:

@@ -28,8 +28,8 @@ Seen = TypeVar("Seen")
 class Api(Protocol):
     """What a reflector asks of the API server."""
 
-    async def list(self, resource: Resource) -> tuple[list[Object], str]:
-        """As `KubernetesApi.list`."""
+    def pages(self, resource: Resource) -> AsyncIterator[tuple[list[Object], str]]:
+        """As `KubernetesApi.pages`."""
         ...
 
     def watch(self, resource: Resource, version: str) -> AsyncIterator[Object]:
@@ -116,12 +116,13 @@ class Reflector(Generic[Seen]):
         self.trouble = None
 
     async def _list(self) -> None:
-        items, version = await self._api.list(self.resource)
-        before, now = self.seen, {}
-        for item in items:
-            name, seen = self._understood(item)
-            if seen is not None:
-                now[name] = seen
+        before, now, version = self.seen, dict[Name, Seen](), ""
+        async for items, stated in self._api.pages(self.resource):
+            version = stated
+            for item in items:
+                name, seen = self._understood(item)
+                if seen is not None:
+                    now[name] = seen
         self.seen, self._version, self._listed_s = now, version, time.monotonic()
         self.listed.set()
         for name in before.keys() | now.keys():

@@ -3,12 +3,13 @@
 import ssl
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes.aio.config import incluster_config
 
 from scaler import cluster
-from scaler.cluster import PODS, connect
+from scaler.cluster import PODS, KubernetesApi, connect
 from scaler.errors import ClusterError, SettingsError
 from tests.certificates import Authority
 from tests.fake_kubernetes import FakeKubernetes, serving
@@ -30,6 +31,10 @@ def account(fake: FakeKubernetes, folder: Path, patch: pytest.MonkeyPatch) -> No
     patch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
 
 
+async def listed(api: KubernetesApi) -> list[Any]:
+    return [item async for items, _ in api.pages(PODS) for item in items]
+
+
 async def test_a_pod_connects_by_its_own_account_and_follows_its_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,13 +46,13 @@ async def test_a_pod_connects_by_its_own_account_and_follows_its_token(
         assert api is not None
         try:
             assert api.namespace == "foresail"
-            await api.list(PODS)
+            assert await listed(api) == []
             (tmp_path / "token").write_text("second")
             loader = api._client.configuration.refresh_api_key_hook.__closure__
             assert loader is not None
             expires = next(cell.cell_contents for cell in loader if hasattr(cell.cell_contents, "token_expires_at"))
             expires.token_expires_at = datetime.now()  # noqa: DTZ005 - as the client keeps it
-            await api.list(PODS)
+            assert await listed(api) == []
         finally:
             await api.close()
     assert [str(shown).lower() for shown in fake.authorizations] == ["bearer first", "bearer second"]
@@ -63,7 +68,7 @@ async def test_a_server_of_another_authority_is_not_spoken_to(tmp_path: Path, mo
         assert api is not None
         try:
             with pytest.raises(ClusterError, match="CERTIFICATE_VERIFY_FAILED"):
-                await api.list(PODS)
+                await listed(api)
         finally:
             await api.close()
     assert fake.authorizations == []
@@ -87,7 +92,7 @@ async def test_a_server_that_is_not_there_and_an_answer_that_is_none_are_errors_
     async with serving() as fake, connected(fake, tmp_path) as api:
         await fake.stop()
         with pytest.raises(ClusterError, match="list pods"):
-            await api.list(PODS)
+            await listed(api)
         await fake.start()
         with pytest.raises(ClusterError, match="get pods: 404 not found") as refused:
             await api.get(PODS, "shop", "none")

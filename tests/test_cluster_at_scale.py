@@ -16,6 +16,8 @@ from tests.test_reflector import connected, until
 
 N = 1000
 PODS_EACH = 5
+PADDING = [{"name": f"volume-{number}", "emptyDir": {"sizeLimit": "1Gi"}} for number in range(120)]
+"""What makes a pod's JSON as long as that of a real one: 8 kB."""
 
 
 def resident_mb() -> float:
@@ -38,6 +40,7 @@ def a_large_cluster() -> FakeKubernetes:
         for each in range(PODS_EACH):
             item = pod(each, WEDNESDAY_S - 3600 + 60 * each, 30.0 + each)
             owners = [{"controller": True, "kind": "ReplicaSet", "name": f"{name}-1"}]
+            item["spec"]["volumes"] = PADDING
             item["metadata"] |= {"name": f"{name}-{each}", "ownerReferences": owners}
             fake.put("pods", item)
     return fake

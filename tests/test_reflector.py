@@ -65,7 +65,7 @@ async def test_what_exists_is_listed_in_pages_and_what_changes_is_followed(tmp_p
             fake.put("scaledobjects", scaled_object(f"w{number}"))
         async with following(fake, tmp_path) as reflector:
             assert len(reflector.seen) == 600
-            assert fake.asked["scaledobjects", "list"] == 3
+            assert fake.asked["scaledobjects", "list"] == 6
             fake.put("scaledobjects", scaled_object("w7", spec={"maxReplicaCount": 9}))
             fake.delete("scaledobjects", "shop", "w8")
             fake.put("scaledobjects", scaled_object("new"))
