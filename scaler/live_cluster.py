@@ -207,7 +207,8 @@ class LiveCluster:
 
     async def _read_scales(self) -> None:
         """Ask for the counts of kinds that no watch tells, one at a time."""
-        await self.scaled.listed.wait()
+        await self.scaled.tried.wait()
+        await self.hpas.tried.wait()
         while True:
             for name, scaled in list(self.scaled.seen.items()):
                 target, hpa = scaled.target, self.hpas.seen.get((name[0], scaled.hpa))

@@ -68,6 +68,8 @@ class Reflector(Generic[Seen]):
         """Why it is not followed at the moment, None while it is."""
         self.listed = asyncio.Event()
         """Whether it was ever known as a whole."""
+        self.tried = asyncio.Event()
+        """Whether the first list was read or refused."""
         self.heard_s = -float("inf")
         """Monotonic time of the newest word."""
         self._api, self._understand, self._changed, self._patience = api, understand, changed, patience
@@ -108,12 +110,14 @@ class Reflector(Generic[Seen]):
         if self.trouble != reason:
             log.warning("not followed", resource=self.resource.plural, reason=reason)
         self.trouble = reason
+        self.tried.set()
 
     def _heard(self) -> None:
         self.heard_s = time.monotonic()
         if self.trouble is not None:
             log.info("followed", resource=self.resource.plural, objects=len(self.seen))
         self.trouble = None
+        self.tried.set()
 
     async def _list(self) -> None:
         before, now, version = self.seen, dict[Name, Seen](), ""
