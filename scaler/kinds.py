@@ -62,7 +62,7 @@ class Hpa:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Counts:
     """A Deployment or a StatefulSet."""
 
     replicas: int
@@ -136,10 +136,10 @@ def quantity(stated: object) -> float:
     return value
 
 
-def running_of(item: Object) -> Running:
+def counts_of(item: Object) -> Counts:
     """Understand what a Deployment or a StatefulSet runs."""
     status = item.get("status") or {}
-    return Running(int(status.get("replicas") or 0), int(status.get("readyReplicas") or 0))
+    return Counts(int(status.get("replicas") or 0), int(status.get("readyReplicas") or 0))
 
 
 def pod_of(item: Object) -> Pod | None:

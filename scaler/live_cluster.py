@@ -27,8 +27,7 @@ from scaler.core.domain import UNKNOWN, Running
 from scaler.core.start_up import LeadTime
 from scaler.core.steering import Steering
 from scaler.errors import ClusterError
-from scaler.kinds import Hpa, Pod, Scaled, Target, hpa_of, pod_of, running_of, scaled_of
-from scaler.kinds import Running as Counts
+from scaler.kinds import Counts, Hpa, Pod, Scaled, Target, counts_of, hpa_of, pod_of, scaled_of
 from scaler.reflector import Name, Patience, Reflector
 from scaler.roster import Key
 from scaler.start_ups import PodWatch
@@ -68,8 +67,8 @@ class LiveCluster:
         self.pods = PodWatch()
         self.scaled = Reflector[Scaled](api, SCALED_OBJECTS, scaled_of, patience=patience)
         self.hpas = Reflector[Hpa](api, HPAS, hpa_of, patience=patience)
-        self.deployments = Reflector[Counts](api, DEPLOYMENTS, running_of, patience=patience)
-        self.stateful_sets = Reflector[Counts](api, STATEFUL_SETS, running_of, patience=patience)
+        self.deployments = Reflector[Counts](api, DEPLOYMENTS, counts_of, patience=patience)
+        self.stateful_sets = Reflector[Counts](api, STATEFUL_SETS, counts_of, patience=patience)
         self.pod_objects = Reflector[Pod](api, PODS, pod_of, self.pods.changed, patience)
         self._scales: dict[Target, int] = {}
         self._kept_trouble: str | None = "not read yet"

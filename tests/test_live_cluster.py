@@ -16,7 +16,7 @@ from scaler.cluster import API_USE
 from scaler.core.domain import UNKNOWN, Running
 from scaler.core.steering import OVERRIDE, SHADOW, Override, stamp_of
 from scaler.kinds import quantity
-from scaler.live_cluster import KEPT_IN, LiveCluster
+from scaler.live_cluster import KEPT_IN, SILENT_S, LiveCluster
 from scaler.roster import Key
 from tests.fake_kubernetes import FakeKubernetes, Object, deployment, hpa, scaled_object, serving
 from tests.fakes import WEDNESDAY_S
@@ -99,6 +99,15 @@ async def test_an_override_holds_until_it_ends_and_changes_at_once(tmp_path: Pat
         await until(lambda: running(cluster).override == 12)
         assert running(cluster).shadow is True
         assert running(cluster, WEDNESDAY_S + 60).override == UNKNOWN
+
+
+async def test_counts_that_nobody_confirmed_for_long_are_not_believed(tmp_path: Path) -> None:
+    async with serving(a_cluster()) as fake, live(fake, tmp_path) as cluster:
+        cluster.deployments.heard_s -= SILENT_S
+        assert (running(cluster).replicas, running(cluster).ready) == (4, UNKNOWN)
+        cluster.hpas.heard_s -= SILENT_S
+        assert running(cluster).replicas == UNKNOWN
+        assert running(cluster).hpa_maximum == 50
 
 
 # --- parts of the rights

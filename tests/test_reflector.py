@@ -184,3 +184,18 @@ async def test_slow_answers_are_waited_for(tmp_path: Path) -> None:
         fake.put("scaledobjects", scaled_object("web"))
         async with following(fake, tmp_path) as reflector:
             assert reflector.seen == {("shop", "web"): 50}
+
+
+async def test_what_a_watch_lost_comes_back_with_the_next_list(tmp_path: Path) -> None:
+    async with serving() as fake, connected(fake, tmp_path) as api:
+        fake.put("scaledobjects", scaled_object("lost"))
+        patience = Patience(first_s=0.01, most_s=0.05, relist_s=0.05)
+        reflector = Reflector(api, SCALED_OBJECTS, lambda item: str(item["metadata"]["name"]), patience=patience)
+        task = asyncio.create_task(reflector.run())
+        await until(lambda: bool(fake.watches["scaledobjects"]))
+        del fake.objects["scaledobjects"]["shop", "lost"]  # and no event says so
+        await asyncio.sleep(0.1)
+        fake.end_watches("scaledobjects")
+        await until(lambda: not reflector.seen)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
