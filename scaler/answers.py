@@ -92,6 +92,12 @@ class DecisionAnswer(Answer):
     """What the HPA makes of the value, rates and windows aside; another count than the replicas: it will not follow."""
     active: bool
     mode: str
+    cause: str
+    """Why the mode was entered."""
+    evidence: str
+    """What speaks for the model."""
+    drift: float | None
+    """How far load and errors have drifted, 0 to 1."""
     earned: float
     load: float | None
     feedback: Quantiles

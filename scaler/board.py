@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from scaler.core.domain import Decisions, Mode
-from scaler.errors import NotDecidedYet, StaleLoad
+from scaler.errors import NotAllowed, NotDecidedYet, StaleLoad
 from scaler.roster import Key
 
 KEPT_ROWS = 20_000
@@ -48,6 +48,11 @@ class Board:
         self._changed: dict[Key, asyncio.Event] = {}
         self._recent: deque[tuple[Decisions, dict[Key, int]]] = deque()
         self._kept = 0
+        self._withheld: set[Key] = set()
+
+    def withhold(self, key: Key, *, served: bool) -> None:
+        """Serve a workload's decisions to nobody, or again."""
+        (self._withheld.discard if served else self._withheld.add)(key)
 
     def post(self, decisions: Decisions, rows: dict[Key, int]) -> None:
         """Make a tick's decisions the latest of their workloads and wake who waits for them."""
@@ -61,9 +66,14 @@ class Board:
         while self._kept > KEPT_ROWS and len(self._recent) > 1:
             self._kept -= len(self._recent.popleft()[1])
 
+    def withheld(self, key: Key) -> bool:
+        """Whether a workload's decisions are served to nobody."""
+        return key in self._withheld
+
     def forget(self, key: Key) -> None:
         """Take a workload's decision off the board; who waits for its next one is woken."""
         self._latest.pop(key, None)
+        self._withheld.discard(key)
         event = self._changed.pop(key, None)
         if event is not None:
             event.set()
@@ -78,7 +88,10 @@ class Board:
         Raises:
             NotDecidedYet: before the first decision.
             StaleLoad: without load for so long that KEDA's fallback is the better answer.
+            NotAllowed: the workload is only observed.
         """
+        if key in self._withheld:
+            raise NotAllowed(f"{key}: only observed (observeOnly); its decisions are recorded and served to nobody")
         posted = self._latest.get(key)
         if posted is None:
             raise NotDecidedYet(f"{key}: no decision yet; its load has not been seen")
@@ -91,9 +104,9 @@ class Board:
 
         Raises:
             NotDecidedYet: none came within `timeout_s`.
-            StaleLoad: as `answer`.
+            StaleLoad, NotAllowed: as `answer`.
         """
-        if key not in self._latest:
+        if key not in self._latest and key not in self._withheld:
             try:
                 await asyncio.wait_for(self.next_change(key).wait(), timeout_s)
             except TimeoutError as error:

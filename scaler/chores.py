@@ -23,7 +23,9 @@ LOOK_S = 15.0
 """Between looks at all workloads."""
 KEEP_EVERY = 20
 """Looks between savings of what was learnt of pods: five minutes."""
-AUDITED = frozenset({"OverrideInForce", "OverrideEnded", "OverrideOutsideBounds", "AnnotationRefused"})
+AUDITED = frozenset(
+    {"OverrideInForce", "OverrideEnded", "OverrideOutsideBounds", "OverrideWhilePaused", "AnnotationRefused"}
+)
 """Facts that are logged when they change: who asked for what, and what became of it."""
 
 

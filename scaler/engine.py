@@ -19,7 +19,19 @@ import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
-from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
+from scaler.core.domain import (
+    NOTHING_RUNNING,
+    UNBOUNDED,
+    UNKNOWN,
+    Decisions,
+    Kind,
+    Mode,
+    Running,
+    Samples,
+    Signal,
+    Workload,
+)
+from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
 from scaler.lessons import Counters, Lessons
@@ -41,6 +53,10 @@ READY_WITHIN_S = 120.0
 """A loop that is later than this should not be asked: another replica may keep up."""
 HISTORY_AGAIN_S = 30.0
 """From a history that could not be read to the next try, which waits for a sample that can."""
+
+
+LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
+"""Modes whose beginning is a warning."""
 
 
 async def _let_others_run() -> None:
@@ -101,6 +117,7 @@ class Engine:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
+        self._modes: dict[Key, int] = {}
         self._incomplete: set[Key] = set()
         """Workloads whose history is being read: a fit would be taught by a part of it."""
         self.lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
@@ -136,6 +153,7 @@ class Engine:
 
     def _welcome(self, key: Key) -> Key:
         workload = self.roster.entries[key].workload
+        self.board.withhold(key, served=not workload.observe_only)
         if key not in self._rows:
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
@@ -255,7 +273,26 @@ class Engine:
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
         made = fleet.decide(at, fleet.see(at, part))
+        self._tell_moves(made, rows)
         self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
+
+    def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
+        """Log each move of a mode once, with its cause."""
+        modes, causes = made.mode.tolist(), made.cause.tolist()
+        for key, row in rows.items():
+            was = self._modes.get(key)
+            if was == modes[row]:
+                continue
+            self._modes[key] = modes[row]
+            if was is not None:
+                told = log.warning if modes[row] in LOUD else log.info
+                told(
+                    "mode",
+                    workload=str(key),
+                    was=Mode(was).label,
+                    now=Mode(modes[row]).label,
+                    cause=Cause(causes[row]).label,
+                )
 
     async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
         """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
@@ -437,6 +474,7 @@ class Engine:
         self.board.forget(key)
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
+        self._modes.pop(key, None)
         self.lessons.drop(key)
         fleet.remove(row)
         log.info("forgotten: neither declared nor asked for", workload=str(key))

@@ -8,6 +8,7 @@ from scaler.board import Posted
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Mode
 from scaler.core.start_up import LeadTime
 from scaler.core.steering import Override, Steering
+from scaler.core.trust import Cause
 from scaler.engine import Engine
 from scaler.fleet import Fleet
 from scaler.roster import Key
@@ -53,7 +54,8 @@ class Watchman:
         self._modes[key] = posted.mode
         if was is None or was is posted.mode:
             return []
-        return [Fact("ModeChanged", f"{was.label} → {posted.mode.label}", warning=posted.mode in LOUD)]
+        why = Cause(posted.decisions.cause[posted.row]).label
+        return [Fact("ModeChanged", f"{was.label} → {posted.mode.label}: {why}", warning=posted.mode in LOUD)]
 
     def _override(self, key: Key, now: Override | None) -> list[Fact]:
         was = self._overrides.get(key)
@@ -101,6 +103,10 @@ def _peak(posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
 def _bounds(override: Override | None, fleet: Fleet, row: int) -> list[Fact]:
     if override is None:
         return []
+    if fleet.columns.paused[row]:
+        return [
+            Fact("OverrideWhilePaused", "replicas were fixed by hand, but KEDA has paused scaling: what runs stays")
+        ]
     low, high = int(fleet.columns.minimum[row]), int(fleet.columns.maximum[row])
     if low <= override.replicas <= high:
         return []

@@ -12,7 +12,7 @@ from forecasting import catalog, conformal, ensemble
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import History, Rows
-from scaler.core import price
+from scaler.core import plausibility, price, watch
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
     DEFAULT_TOLERANCE,
@@ -33,7 +33,7 @@ from scaler.core.domain import (
 )
 from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
-from scaler.core.trust import TrustRules
+from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
 
 
@@ -83,7 +83,9 @@ class Fleet:
         self._state: State = initial_state(n_rows, step_s)
         self._record = conformal.empty(n_rows, self.ring.bucket_s)
         self._ensemble = ensemble.initial_state(n_rows)
-        self._good_s, self._skipped_s = np.full((2, n_rows), -np.inf)
+        self._watch = watch.initial_state(n_rows)
+        self._plausible = plausibility.initial_state(n_rows)
+        self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
 
@@ -115,7 +117,9 @@ class Fleet:
         put(self._state, at, initial_state(1, self.step_s))
         put(self._record, at, conformal.empty(1, self.ring.bucket_s))
         put(self._ensemble, at, ensemble.initial_state(1))
-        self._good_s[row], self._skipped_s[row] = -np.inf, -np.inf
+        put(self._watch, at, watch.initial_state(1))
+        put(self._plausible, at, plausibility.initial_state(1))
+        self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
         self._depth[row], self._arrivals[row] = np.nan, np.nan
 
     def _grow(self) -> None:
@@ -126,8 +130,11 @@ class Fleet:
         self._state = stacked([self._state, initial_state(n, self.step_s)])
         self._record = stacked([self._record, conformal.empty(n, self.ring.bucket_s)])
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
+        self._watch = stacked([self._watch, watch.initial_state(n)])
+        self._plausible = stacked([self._plausible, plausibility.initial_state(n)])
         never = np.full(n, -np.inf)
-        self._good_s, self._skipped_s = np.append(self._good_s, never), np.append(self._skipped_s, never)
+        self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
+        self._skipped_s = np.append(self._skipped_s, never)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
@@ -146,6 +153,7 @@ class Fleet:
         up = otherwise if math.isnan(running.tolerance) else running.tolerance
         down = running.tolerance if math.isnan(running.tolerance_down) else running.tolerance_down
         columns.tolerance[row], columns.tolerance_down[row] = up, otherwise if math.isnan(down) else down
+        columns.override[row], columns.paused[row] = running.override, running.paused
         columns.shadow[row] = workload.shadow if running.shadow is None else running.shadow
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
@@ -178,8 +186,14 @@ class Fleet:
 
     def _note(self, row: int, stamps_s: FloatArray, values: FloatArray) -> None:
         known = stamps_s[~np.isnan(values) & (stamps_s <= self.ring.end_s)]
-        if len(known):
-            self._good_s[row] = max(self._good_s[row], known.max())
+        if not len(known):
+            return
+        self._good_s[row] = max(self._good_s[row], known.max())
+        self._read_s[row] = max(self._read_s[row], known.max())
+        if known[-1] - known[0] >= plausibility.YOUNG_S:
+            at = slice(row, row + 1)
+            was = take(self._plausible, at)
+            put(self._plausible, at, plausibility.remembered(self.ring.history(at), was))
 
     def speak_naively(self, row: int) -> None:
         """Let the naive forecaster speak until a fit has been adopted; silent where the history is too short."""
@@ -198,7 +212,8 @@ class Fleet:
         if workload is None:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
-        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s)
+        wanted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
 
     def wanted_cutoff_s(self, row: int) -> float:
@@ -233,30 +248,45 @@ class Fleet:
             self.models.cutoff_s[row] = int(cutoff_s)
         was = take(self._state.price, at)
         put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
+        put(self._state.trust, at, take(learnt.trust, slice(part, part + 1)))
         put(self._record, at, take(learnt.record, slice(part, part + 1)))
         put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
 
     def missed(self, row: int, t_s: float) -> float:
-        """Steps from the row's newest good sample to `t_s`, at least 1; inf where it never had one."""
-        return max((t_s - float(self._good_s[row])) / self.step_s, 1.0)
+        """Steps from the row's newest sample to `t_s`, at least 1; inf where it never had one."""
+        return max((t_s - float(self._read_s[row])) / self.step_s, 1.0)
 
     def see(self, rows: slice, seen: Sightings) -> Observations:
         """Store this tick's samples of `rows` and say what is now known of them; twice is as once."""
         t_s, columns = self.ring.end_s, self._part(self.columns, rows)
         arrivals = self._arrivals_of(rows, seen, columns)
-        self.ring.put(rows, np.where(columns.queue, arrivals, seen.load))
-        self._good_s[rows] = np.where(np.isnan(seen.load), self._good_s[rows], t_s)
+        accepted = self._accepted(rows, seen, columns)
+        self.ring.put(rows, np.where(columns.queue, arrivals, accepted.kept))
+        self._read_s[rows] = np.where(np.isnan(seen.load), self._read_s[rows], t_s)
+        self._good_s[rows] = np.where(np.isnan(accepted.load), self._good_s[rows], t_s)
         return Observations(
             t_s=t_s,
             step_s=self.step_s,
-            load=seen.load,
+            load=accepted.load,
             arrivals=arrivals,
             stale_s=t_s - self._good_s[rows],
             history_s=self.ring.span_s(rows),
             replicas=seen.replicas,
             ready=np.where(seen.ready >= 0, seen.ready, seen.replicas),
             feedback=seen.feedback,
+            doubt=accepted.doubt,
         )
+
+    def _accepted(self, rows: slice, seen: Sightings, columns: Workloads) -> plausibility.Accepted:
+        situation = plausibility.Situation(
+            replicas=np.where(seen.replicas == UNKNOWN, self._state.decided[rows], seen.replicas),
+            history_s=self.ring.span_s(rows),
+            corroborated=plausibility.corroborated(seen.feedback, columns),
+        )
+        was = self._part(self._plausible, rows)
+        accepted, now = plausibility.accept(seen.load, situation, columns, was, self.step_s)
+        put(self._plausible, rows, now)
+        return accepted
 
     def _arrivals_of(self, rows: slice, seen: Sightings, columns: Workloads) -> FloatArray:
         """Stated arrivals of queues, else those that the change of depth since the last decision tells."""
@@ -278,7 +308,8 @@ class Fleet:
         self._look(rows, columns, models, seen.t_s)
         served = self.as_served(rows, said)
         self._keep(rows, said, seen.t_s, stale_steps > 0)
-        return Forecasts(served.peak, served.path, served.ceiling, models.cutoff_s, models.validated)
+        parts = self._watch.parts[rows]
+        return Forecasts(served.peak, served.path, served.ceiling, models.cutoff_s, models.validated, parts)
 
     def as_served(self, rows: slice | IntArray, said: Quantiles) -> Quantiles:
         """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""
@@ -286,6 +317,8 @@ class Fleet:
 
     def _look(self, rows: slice, columns: Workloads, models: catalog.Models, t_s: float) -> None:
         """Compare what was forecast with what came, where an hour has passed since the last look."""
+        if t_s % self.ring.coarse_s == 0:
+            put(self._watch, rows, watch.levelled(self.ring.history(rows), take(self._watch, rows), columns))
         due_s = ensemble.due_s(t_s, columns.phase_s)
         state = take(self._ensemble, rows)
         for row in np.flatnonzero((due_s > state.looked_s) & (models.speaker != catalog.NOBODY)).tolist():
@@ -295,6 +328,8 @@ class Fleet:
             kept = conformal.kept_in(take(self._record, own), t_s, bucket_s)
             track = conformal.joined(history, kept, h, averaged=bool(columns.queue[row])).until(t_s)
             put(state, at, ensemble.looked(take(state, at), track, epsilon, float(due_s[row]), bucket_s))
+            errors = watch.errors_of(track, take(state, at), epsilon, h * self.step_s, bucket_s)
+            put(self._watch, own, watch.looked(history, errors, take(columns, at)))
 
     def _keep(self, rows: slice, said: Quantiles, t_s: float, stale: BoolArray) -> None:
         spacing_s = conformal.stride_s(self.ring.bucket_s)

@@ -18,7 +18,7 @@ from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
 from scaler.core.trigger import as_metadata, parse_workload
-from scaler.core.trust import TrustRules
+from scaler.core.trust import Cause, TrustRules
 from scaler.errors import ForesailError, ObservationError
 from scaler.fleet import Fleet, Sightings
 
@@ -167,6 +167,7 @@ class Pipe:
                 "replicas": int(made.predicted_replicas[0]),
                 "value": round(float(made.value[0]), 3),
                 "mode": Mode(made.mode[0]).label,
+                "cause": Cause(made.cause[0]).label,
                 "held_by": held_by(int(made.proposal[0]), made.guarded[0]),
                 "reactive": int(made.reactive[0]),
                 "predictive": int(made.predictive[0]) if made.predictive[0] != UNKNOWN else None,

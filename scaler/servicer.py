@@ -22,6 +22,7 @@ from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
     ForesailError,
+    NotAllowed,
     NotDecidedYet,
     RequestError,
     StaleLoad,
@@ -63,6 +64,7 @@ STATUS: dict[type[ForesailError], grpc.StatusCode] = {
     TriggerError: grpc.StatusCode.INVALID_ARGUMENT,
     TooManyWorkloads: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotDecidedYet: grpc.StatusCode.UNAVAILABLE,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     StaleLoad: grpc.StatusCode.UNAVAILABLE,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownWorkload: grpc.StatusCode.NOT_FOUND,
@@ -124,7 +126,7 @@ class ExternalScaler(ExternalScalerServicer):
                 key = await self._asked(request, context)
             change = self._engine.board.next_change(key)
             posted = self._engine.board.get(key)
-            active = posted is not None and posted.active
+            active = posted is not None and posted.active and not self._engine.board.withheld(key)
             if active and not was_active:
                 yield pb.IsActiveResponse(result=True)
             changed = await self._either(change)

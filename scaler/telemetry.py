@@ -43,6 +43,7 @@ class EngineCollector(Collector):
                 "confidence_ratio": "Probability that the decided replicas suffice through the lead window.",
                 "level_ratio": "Level at which the forecast is read.",
                 "earned_ratio": "Share of a scale-down that the forecast has earned.",
+                "drift_score": "How far load and errors have drifted, 0 to 1; above 0.3 the forecast is not trusted.",
             }.items()
         }
         replicas = GaugeMetricFamily("foresail_replicas", "Replicas by what wants them.", labels=(*WORKLOAD, "kind"))
@@ -64,6 +65,7 @@ class EngineCollector(Collector):
                 "confidence_ratio": made.confidence[row],
                 "level_ratio": made.level[row],
                 "earned_ratio": made.earned[row],
+                "drift_score": made.drift[row],
             }
             for name, value in values.items():
                 gauges[name].add_metric(labels, float(value))

@@ -7,6 +7,7 @@ from forecasting.forecast import LEVELS
 from scaler.board import Posted
 from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
+from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
 from scaler.predictions import Prediction, model_name, outlook
 from scaler.roster import Key
@@ -87,6 +88,9 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "reached": count(int(made.reached[row])),
         "active": posted.active,
         "mode": posted.mode.label,
+        "cause": Cause(made.cause[row]).label,
+        "evidence": Evidence(made.evidence[row]).label,
+        "drift": number(float(made.drift[row])),
         "earned": float(made.earned[row]),
         "load": number(float(made.load[row])),
         "feedback": {name: number(float(value)) for name, value in zip(FEEDBACK, made.feedback[row], strict=True)},

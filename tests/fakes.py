@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import settings
 
+from forecasting.drift import no_drift
 from forecasting.forecast import LEVELS, FloatArray, IntArray
 from forecasting.series import History, bucket_spacing, coarse_spacing, summed_up
 from scaler.core.domain import UNKNOWN, Forecasts, Observations, Workload, Workloads, columns_of
@@ -43,14 +44,16 @@ def some_observations(n: int = 1, **columns: Any) -> Observations:
         replicas=np.full(n, 10),
         ready=np.full(n, 10),
         feedback=np.full((n, 4), np.nan),
+        doubt=np.zeros(n, np.int64),
     )
     return changed(seen, n, columns)
 
 
 def some_forecasts(n: int = 1, peak: Any = 100.0) -> Forecasts:
     """n rows that are sure of one peak, or whose quantiles are given as (n, Q)."""
+    fitted_s = np.full(n, int(WEDNESDAY_S - 3600))
     quantiles = np.array(np.broadcast_to(peak, (n, len(LEVELS))), dtype=np.float64)
-    return Forecasts(quantiles, quantiles.copy(), np.full(n, np.inf), np.full(n, 1), np.full(n, True))
+    return Forecasts(quantiles, quantiles.copy(), np.full(n, np.inf), fitted_s, np.full(n, True), no_drift(n))
 
 
 def changed(columns: Any, n: int, changes: dict[str, Any]) -> Any:

@@ -10,8 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from scaler.core.steering import SHADOW
+from scaler.core.guardrails import held_by
+from scaler.core.steering import OVERRIDE, SHADOW, Override
 from scaler.engine import Engine
+from scaler.facts import Watchman
 from scaler.push import PushedLoad
 from scaler.settings import Settings
 from scaler.sources import Replicas
@@ -74,6 +76,45 @@ async def test_a_shadow_by_annotation_serves_the_reactive_answer(tmp_path: Path)
             assert fleet.columns.shadow[row]
             made, at = decision(engine, key)
             assert made.proposal[at] == made.reactive[at]
+
+
+async def test_an_override_by_annotation_is_decided_within_the_bounds_until_it_ends(tmp_path: Path) -> None:
+    fake, clock = a_cluster(), Clock()
+    async with serving(fake), live(fake, tmp_path) as cluster:
+        engine = Engine(Settings(), FakeSource(daily), Replicas(cluster, PushedLoad(None)), clock)
+        async with loop_of(engine):
+            key = engine.asked("shop", "web", METADATA)
+            await engine.first(key)
+            found = []
+            for replicas in (33, 80):
+                asked = Override(replicas, clock(), clock() + 40.0, "sale", "ann").as_annotation()
+                fake.put("scaledobjects", scaled_object("web", metadata={"annotations": {OVERRIDE: asked}}))
+                await until(lambda asked=asked: asked in cluster.scaled.seen["shop", "web"].annotations.values())
+                await tick(engine, clock)
+                made, at = decision(engine, key)
+                found.append(int(made.predicted_replicas[at]))
+                assert "override" in held_by(int(made.proposal[at]), made.guarded[at])
+            assert found == [33, 50]
+            await tick(engine, clock, 8)
+            made, at = decision(engine, key)
+            assert "override" not in held_by(int(made.proposal[at]), made.guarded[at])
+
+
+async def test_what_keda_has_paused_stays_as_it_is_and_an_override_waits(tmp_path: Path) -> None:
+    fake, clock = a_cluster(), Clock()
+    asked = Override(33, clock(), clock() + 600.0, "sale", "ann").as_annotation()
+    stated = {OVERRIDE: asked, "autoscaling.keda.sh/paused": "true"}
+    fake.put("scaledobjects", scaled_object("web", metadata={"annotations": stated}))
+    async with serving(fake), live(fake, tmp_path) as cluster:
+        engine = Engine(Settings(), FakeSource(daily), Replicas(cluster, PushedLoad(None)), clock)
+        async with loop_of(engine):
+            key = engine.asked("shop", "web", METADATA)
+            await engine.first(key)
+            await tick(engine, clock)
+            made, at = decision(engine, key)
+            assert made.predicted_replicas[at] == made.replicas[at] == 5
+            told = Watchman(engine).look(key, cluster.steering(key, clock()), None)
+            assert [fact.reason for fact in told[:2]] == ["OverrideInForce", "OverrideWhilePaused"]
 
 
 async def test_an_api_that_is_gone_changes_nothing(tmp_path: Path) -> None:

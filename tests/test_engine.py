@@ -456,3 +456,17 @@ async def test_weeks_that_are_refused_leave_the_days_working() -> None:
 
 def ring_of(fleet: Fleet, row: int) -> History:
     return fleet.ring.history(slice(row, row + 1))
+
+
+async def test_each_move_of_a_mode_is_logged_once_with_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    engine, source, clock = some_engine()
+    key = engine.declare(declared("web"))
+    await tick(engine, clock, 2)
+    source.load = lambda t_s: np.full_like(t_s, np.nan)
+    await tick(engine, clock, 50)
+    told = [line for line in capsys.readouterr().out.splitlines() if " mode " in line or "mode  " in line]
+    moves = [line for line in told if "Holding" in line or "Failed" in line]
+    assert len(moves) == 2, told
+    assert "no fresh sample of the load" in moves[0]
+    assert "no sample of the load for too long" in moves[1]
+    assert engine.board.get(key) is not None

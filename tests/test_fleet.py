@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting import catalog
-from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Samples, Workload
 from scaler.core.learning import Learnt, learn
 from scaler.core.trust import TrustRules
 from scaler.fleet import Fleet, Sightings
@@ -320,3 +320,40 @@ def test_nobody_speaks_for_a_new_workload():
     assert (Mode(made.mode[0]), made.predictive[0]) == (Mode.LEARNING, UNKNOWN)
     assert np.isnan(made.peak).all()
     assert catalog.unfitted(1).validated.tolist() == [False]
+
+
+def test_a_restarted_instance_decides_like_one_that_never_stopped():
+    load = seasonal_load()
+    stamps_s = WEDNESDAY_S - 5 * DAY_S + STEP_S * np.arange(1, round(5 * DAY_S / STEP_S) + 1)
+    known = load(stamps_s)
+    live_s = 4 * 3600.0
+    first = len(known) - round(live_s / STEP_S)
+
+    def begun(until: int) -> Fleet:
+        fleet = Fleet(STEP_S, float(stamps_s[until - 1]), TrustRules(), n_rows=1)
+        fleet.add(workload())
+        fleet.backfill(0, float(stamps_s[until - 1]), Samples(known[:until], known[:until]), STEP_S)
+        fitted(fleet, float(stamps_s[until - 1]))
+        return fleet
+
+    def fitted(fleet: Fleet, now_s: float) -> None:
+        cutoff_s = fleet.due_cutoff_s(0, now_s)
+        if np.isfinite(cutoff_s):
+            history, columns = fleet.lesson([0])
+            fleet.adopt(0, learn(history, columns, np.array([cutoff_s])), 0, cutoff_s)
+
+    steady, restarted, served = begun(first), None, []
+    for step in range(first, len(known)):
+        if step == first + round(7200 / STEP_S):
+            restarted = begun(step)
+        pair = []
+        for fleet in (steady, restarted):
+            if fleet is not None:
+                made = ticked(fleet, slice(0, 1), known[step], replicas=served[-1][0] if served else 10)
+                fitted(fleet, float(stamps_s[step]))
+                pair.append(int(made.predicted_replicas[0]))
+        served.append(pair)
+    compared = np.array(served[-round(3600 / STEP_S) :])
+    apart = np.abs(compared[:, 0] - compared[:, 1])
+    assert (apart > 0).mean() <= 0.01
+    assert (apart <= np.maximum(1, 0.1 * compared[:, 0])).all()

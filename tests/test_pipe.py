@@ -12,7 +12,7 @@ from scaler import pipe
 from tests.fakes import DAY_S, WEDNESDAY_S, seasonal_load
 
 DECLARED = {"name": "web", "threshold": 20, "capacity": 28, "leadTime": "90s", "maxReplicas": 60, "minReplicas": 1}
-ANSWER = ["t", "replicas", "value", "mode", "held_by", "reactive", "predictive", "level", "quantiles"]
+ANSWER = ["t", "replicas", "value", "mode", "cause", "held_by", "reactive", "predictive", "level", "quantiles"]
 
 
 def ran(*lines: object, declared: object = DECLARED) -> tuple[int, list[dict], str]:
@@ -235,9 +235,17 @@ def test_the_time_of_an_answer_is_the_step_of_its_observation():
 
 
 def test_a_jump_above_the_forecast_is_met_at_once():
-    _, answers, _ = ran(*week(), *live(4, load=200.0), *live(1, load=1400.0, start=5))
-    assert answers[-1]["replicas"] == 50
+    _, answers, _ = ran(*week(), *live(4, load=200.0), *live(1, load=700.0, start=5))
+    assert answers[-1]["replicas"] == 25
     assert answers[-1]["held_by"][-1] == "load_floor"
+
+
+def test_a_jump_beyond_all_that_was_seen_buys_the_hpas_own_growth_until_it_is_corroborated():
+    _, answers, _ = ran(*week(), *live(4, load=200.0), *live(1, load=1400.0, start=5))
+    assert (answers[-1]["replicas"], answers[-1]["mode"]) == (12, "Degraded")
+    assert answers[-1]["cause"] == "an implausible jump of the load"
+    _, answers, _ = ran(*week(), *live(4, load=200.0), *live(1, load=1400.0, start=5, cpu=0.95))
+    assert (answers[-1]["replicas"], answers[-1]["mode"]) == (50, "Normal")
 
 
 def test_a_queue_is_decided_from_depth_and_arrivals():

@@ -246,3 +246,17 @@ async def test_metadata_that_are_too_long_are_refused_with_their_length() -> Non
                 r"the metadata have 70\d\d\d characters, more than 65536", refused.value.details() or ""
             )
     assert engine.roster.entries == {}
+
+
+async def test_what_is_only_observed_is_decided_and_served_to_nobody() -> None:
+    engine, _, clock = some_engine()
+    engine.declare(declared("web", observeOnly="true"))
+    async with door_of(engine) as (_, channel):
+        stub = ExternalScalerStub(channel)
+        await tick(engine, clock, 2)
+        for call, question in ((stub.GetMetrics, asking(ref())), (stub.IsActive, ref())):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(question)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert "only observed" in str(refused.value.details())
+    assert engine.board.get(next(iter(engine.roster.entries))) is not None

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from scaler.access import Access
+from scaler.core.guardrails import NAMES
 from scaler.engine import Engine
 from scaler.push import PushedLoad
 from scaler.telemetry import EngineCollector, registry_of
@@ -118,7 +119,7 @@ async def test_workloads_their_state_forecast_and_decisions_are_told() -> None:
         assert [w["name"] for w in listed] == ["api", "web"]
         assert {"namespace", "name", "mode", "load", "replicas", "predictive"} <= listed[0].keys()
         one = await (await client.get("/v1/workloads/shop/web")).json()
-        assert one["decision"]["guardrails"].keys() == {"stabilization", "rate", "load_floor", "bounds"}
+        assert one["decision"]["guardrails"].keys() == set(NAMES)
         told = await (await client.get("/v1/workloads/shop/web/forecast")).json()
         assert len(told["path"]) == 60
         assert told["path"][0]["t"] > told["t"]

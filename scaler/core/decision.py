@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forecasting import drift
 from forecasting.forecast import BoolArray, IntArray, at_score
 from scaler.core import dead_band, guardrails, hpa, policies, price, trust
-from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Observations, Workloads
+from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads
+from scaler.core.plausibility import Doubt
 
 LIKELY_SCORE = np.array([0.8416])
 """Normal score of 0.8: with P(peak > activation threshold) ≥ 0.2 a workload is active; an idle replica costs little."""
@@ -25,6 +27,7 @@ class State:
     alone: IntArray
     """What the rule would run had it been alone; it starts where the workload was first seen, 0 before."""
     price: price.PriceState
+    trust: trust.TrustState
     guard: guardrails.GuardState
     band: dead_band.BandState
     decided: IntArray
@@ -40,6 +43,7 @@ def initial_state(n: int, step_s: float) -> State:
         rule=hpa.initial_state((n, 2), min(step_s, HPA_SYNC_S)),
         alone=np.zeros(n, np.int64),
         price=price.initial_state(n, step_s),
+        trust=trust.initial_state(n),
         guard=guardrails.initial_state(n, step_s),
         band=dead_band.initial_state(n),
         decided=np.full(n, UNKNOWN, np.int64),
@@ -73,13 +77,27 @@ def decide(
     available = low >= 0
     predictive = guardrails.steadied(low, high, current)
     met = np.where(fleet.queue, seen.arrivals, seen.load)
-    price_state = price.step(state.price, met, (low, high), alone, fleet, available & ~np.isnan(met))
+    # A load in doubt is no lesson.
+    learning = available & ~np.isnan(met) & (seen.doubt == Doubt.NONE)
+    price_state = price.step(state.price, met, (low, high), alone, fleet, learning)
 
-    mode, earned = trust.assess(seen, available, forecasts.validated, rules)
-    served = policies.serve(mode, earned, reactive, predictive, state.decided)
+    earned, trusted = trust.step(_facts(seen, forecasts, available), state.trust, rules)
+    mode = trusted.mode
+    served = policies.serve(mode, earned, (reactive, alone), predictive, state.decided)
     proposal = np.where(fleet.shadow, policies.serve_shadow(mode, reactive, state.decided), served)
     active, quiet = _activation(seen, forecasts, fleet, state)
-    tick = guardrails.Tick(seen.load, seen.fresh, reactive, active)
+    relied = ((mode == Mode.NORMAL) | (mode == Mode.RECOVERY)) & ~fleet.shadow
+    tick = guardrails.Tick(
+        t_s=seen.t_s,
+        step_s=seen.step_s,
+        load=seen.load,
+        fresh=seen.fresh,
+        replicas=seen.replicas,
+        reactive=reactive,
+        foreseen=np.where(relied, high, UNKNOWN),
+        upper=forecasts.peak[:, guardrails.UPPER],
+        active=active,
+    )
     final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, fleet)
     unheard = (state.decided == UNKNOWN) & ~seen.fresh & (seen.replicas == UNKNOWN)
     value, band_state = dead_band.encode(final, seen.replicas, active, worth, fleet, state.band)
@@ -100,6 +118,9 @@ def decide(
         reached=dead_band.reached(value, seen.replicas, fleet),
         active=active,
         mode=mode,
+        cause=trusted.cause,
+        evidence=trusted.evidence,
+        drift=drift.worst(forecasts.drift)[0],
         earned=earned,
         price=worth,
         level=level,
@@ -113,11 +134,27 @@ def decide(
         rule=rule_state,
         alone=np.where(unheard, 0, alone),
         price=price_state,
+        trust=trusted,
         guard=guardrails.unless(unheard, guard_state, state.guard),
         band=band_state,
         decided=np.where(unheard, UNKNOWN, final),
         quiet=quiet,
         active=active,
+    )
+
+
+def _facts(seen: Observations, forecasts: Forecasts, available: BoolArray) -> trust.Facts:
+    return trust.Facts(
+        t_s=seen.t_s,
+        step_s=seen.step_s,
+        elapsed_s=seen.step_s,
+        stale_s=seen.stale_s,
+        history_s=seen.history_s,
+        available=available,
+        validated=forecasts.validated,
+        fitted_s=forecasts.version,
+        drift=forecasts.drift,
+        doubt=seen.doubt,
     )
 
 

@@ -109,6 +109,9 @@ class Workload:
     activation_threshold: float = 0.0
     slo: float | None = None
     shadow: bool = False
+    observe_only: bool = False
+    """Decisions are recorded and served to nobody."""
+    max_replica_hours_per_day: float | None = None
     lead_s: float = DEFAULT_LEAD_S
     lead_stated: bool = False
     """Whether somebody said so; what is measured takes its place otherwise."""
@@ -175,6 +178,12 @@ class Workloads:
     """Wanted age of the oldest message or wanted latency, NaN where not stated."""
     shadow: BoolArray
     """Decide and record, but serve the reactive answer."""
+    replica_hours: FloatArray
+    """Most replica-hours per day (UTC) that prediction may spend, inf without a ceiling."""
+    override: IntArray
+    """Replicas fixed by hand, UNKNOWN where nobody did."""
+    paused: BoolArray
+    """Whether scaling is paused: what runs stays, decisions are only recorded."""
     phase_s: FloatArray
     """When within each hour its slow work falls due, so that a fleet's spreads."""
 
@@ -193,7 +202,7 @@ class Observations:
     step_s: float
     """Step length of the batch."""
     load: FloatArray
-    """Newest sample, NaN where missing at this tick."""
+    """Accepted newest sample, NaN where missing at this tick."""
     arrivals: FloatArray
     """Messages arriving per second for queues, NaN elsewhere or where unknown."""
     stale_s: FloatArray
@@ -206,6 +215,8 @@ class Observations:
     """Replicas that serve, UNKNOWN where not read."""
     feedback: FloatArray
     """CPU and memory utilisation, latency in s, queue depth, (B, 4); NaN where absent."""
+    doubt: IntArray
+    """What is strange about the sample, as `plausibility.Doubt` says."""
 
     @property
     def fresh(self) -> BoolArray:
@@ -227,6 +238,8 @@ class Forecasts:
     """Cutoff of the model in Unix seconds, 0 for the naive forecaster."""
     validated: BoolArray
     """Whether a fitted model stands behind the forecast."""
+    drift: FloatArray
+    """Parts of the drift that was found, (B, P), as `forecasting.drift.Part` names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +274,12 @@ class Decisions:
     """Whether the workload should run at all (KEDA's 0 ↔ 1)."""
     mode: IntArray
     """`Mode` of each row."""
+    cause: IntArray
+    """`trust.Cause` of the last move of the mode."""
+    evidence: IntArray
+    """`trust.Evidence` for the model."""
+    drift: FloatArray
+    """How far load and errors have drifted, 0 to 1."""
     earned: FloatArray
     """w: the share of a scale-down that the forecast has earned, 0 to 1."""
     price: FloatArray
@@ -311,6 +330,11 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         hpa_maximum=counts([UNKNOWN] * len(workloads)),
         latency_target_s=numbers([np.nan if w.latency_target_s is None else w.latency_target_s for w in workloads]),
         shadow=np.array([w.shadow for w in workloads], dtype=np.bool_),
+        replica_hours=numbers(
+            [np.inf if w.max_replica_hours_per_day is None else w.max_replica_hours_per_day for w in workloads]
+        ),
+        override=counts([UNKNOWN] * len(workloads)),
+        paused=np.zeros(len(workloads), np.bool_),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core.domain import Workloads, pushed
+from forecasting.series import DAY_S
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Workloads, pushed
 
 LONGEST_HOLD_S = 900.0
 """Longest that a scale-down waits for all proposals to agree; it waits a quarter of the lead window."""
@@ -21,18 +22,30 @@ DOWN_SHARE, DOWN_REPLICAS = 0.5, 4
 """Per minute a count may fall by half or by 4, whichever is more."""
 RATE_WINDOW_S = 60.0
 """Period of the rate limits."""
+UPPER = 3
+"""Which of LEVELS the upper bound is that a burst exceeds: 0.99."""
+BURST_SAMPLES = 2
+"""Samples in a row above the upper bound that make a burst: one of a hundred exceeds it by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
     """What the guardrails may look at."""
 
+    t_s: float
+    step_s: float
     load: FloatArray
     """Accepted load, NaN where missing, (B,)."""
     fresh: BoolArray
     """Whether this tick has a sample, (B,)."""
+    replicas: IntArray
+    """Replicas that run, UNKNOWN where not read, (B,)."""
     reactive: IntArray
     """The reactive rule's count, (B,)."""
+    foreseen: IntArray
+    """What the upper forecast over the coming window is worth keeping, UNKNOWN where no forecast is relied on, (B,)."""
+    upper: FloatArray
+    """Upper bound of the load until the end of the lead window, NaN without a forecast, (B,)."""
     active: BoolArray
     """Whether the workload should run at all, (B,)."""
 
@@ -45,6 +58,14 @@ class GuardState:
     """Earlier proposals, (B, W)."""
     decided: IntArray
     """Earlier decisions, (B, V)."""
+    spent: FloatArray
+    """Replica-hours of the day so far, (B,)."""
+    bound: FloatArray
+    """Upper bound of this tick's load as it was forecast, NaN where nobody did, (B,)."""
+    above: IntArray
+    """Samples in a row above it, (B,)."""
+    calm: IntArray
+    """Calm samples until a burst is over, 0 where there is none, (B,)."""
 
 
 NOTHING = np.int64(-1)
@@ -55,16 +76,18 @@ def initial_state(n: int, step_s: float) -> GuardState:
     """Nothing remembered, with room for the windows at this step."""
     proposals = np.full((n, max(math.ceil(LONGEST_HOLD_S / step_s), 1)), NOTHING)
     decided = np.full((n, max(math.ceil(RATE_WINDOW_S / step_s), 1)), NOTHING)
-    return GuardState(proposals, decided)
+    none = np.zeros((2, n), np.int64)
+    return GuardState(proposals, decided, np.zeros(n), np.full(n, np.nan), none[0], none[1])
 
 
 def stabilization(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
-    """Scale down only to the largest proposal of the last quarter of a lead window. (B,)
+    """Scale down only to the largest proposal of the last quarter of a lead window, and as far as it is foreseen. (B,)
 
-    One step too low uncovers the whole window that follows, for a replica must have been asked for all along.
+    One step too low uncovers the whole window that follows, for a replica must have been asked for all along. Whoever
+    proposes: while the upper forecast over the coming window wants what runs, it is kept.
     """
-    del tick
-    return held(n, state.proposals, fleet), replace(state, proposals=pushed(state.proposals, n))
+    kept = np.minimum(state.decided[:, 0], tick.foreseen)
+    return np.maximum(held(n, state.proposals, fleet), kept), replace(state, proposals=pushed(state.proposals, n))
 
 
 def held(n: IntArray, earlier: IntArray, fleet: Workloads) -> IntArray:
@@ -95,6 +118,23 @@ def rate(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[
     return np.where(known.any(axis=1), limited, n), state
 
 
+def cost_ceiling(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """Spread what is left of the day's replica-hours over the rest of the day; silent without a ceiling. (B,)
+
+    It takes away what prediction adds: the load's own floors come after it.
+    """
+    limited = np.isfinite(fleet.replica_hours)
+    if not limited.any():
+        return n, state
+    elapsed_s = tick.t_s % DAY_S
+    running = np.where(tick.replicas == UNKNOWN, state.decided[:, 0], tick.replicas)
+    before = np.where(elapsed_s < tick.step_s, 0.0, state.spent)
+    spent = before + np.maximum(running, 0) * min(elapsed_s, tick.step_s) / 3600.0
+    left = np.maximum(fleet.replica_hours - spent, 0.0) / ((DAY_S - elapsed_s) / 3600.0)
+    ceiling = np.minimum(np.floor(left), float(UNBOUNDED)).astype(np.int64)
+    return np.minimum(n, ceiling), replace(state, spent=np.where(limited, spent, 0.0))
+
+
 def load_floor(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
     """Never below what the accepted load needs now; silent where the sample is not fresh. (B,)
 
@@ -105,14 +145,47 @@ def load_floor(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> 
     return np.maximum(n, need), state
 
 
+def burst_floor(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """At once up to the reactive rule when two samples exceed what was forecast, until a lead window was calm. (B,)
+
+    With its headroom: what nobody foresaw may go on growing.
+    """
+    exceeds = tick.fresh & (tick.load > state.bound)
+    above = np.where(exceeds, state.above + 1, np.where(tick.fresh, 0, state.above))
+    left = np.where(tick.fresh & ~exceeds, np.maximum(state.calm - 1, 0), state.calm)
+    calm = np.where(above >= BURST_SAMPLES, fleet.h, left)
+    floor = np.where(calm > 0, tick.reactive, 0)
+    return np.maximum(n, floor), replace(state, bound=tick.upper.copy(), above=above, calm=calm)
+
+
+def override(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """What somebody fixed by hand. (B,)"""
+    del tick
+    return np.where(fleet.override == UNKNOWN, n, fleet.override), state
+
+
 def bounds(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
     """Within the smallest and largest count; at least one replica while active, the smallest count when not. (B,)"""
     needed = np.where(tick.active, np.maximum(n, 1), 0)
     return np.minimum(np.maximum(needed, fleet.minimum), fleet.maximum), state
 
 
+def paused(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """What runs, while scaling is paused: what was proposed is recorded, and nothing more. (B,)"""
+    return np.where(fleet.paused & (tick.replicas != UNKNOWN), tick.replicas, n), state
+
+
 Guardrail = Callable[[IntArray, Tick, GuardState, Workloads], tuple[IntArray, GuardState]]
-GUARDRAILS: tuple[Guardrail, ...] = (stabilization, rate, load_floor, bounds)
+GUARDRAILS: tuple[Guardrail, ...] = (
+    stabilization,
+    rate,
+    cost_ceiling,
+    load_floor,
+    burst_floor,
+    override,
+    bounds,
+    paused,
+)
 NAMES: tuple[str, ...] = tuple(guardrail.__name__ for guardrail in GUARDRAILS)
 
 
@@ -131,7 +204,11 @@ def unless(unheard: BoolArray, now: GuardState, before: GuardState) -> GuardStat
     if not unheard.any():
         return now
     row = unheard[:, None]
-    return GuardState(np.where(row, before.proposals, now.proposals), np.where(row, before.decided, now.decided))
+    kept = {
+        name: np.where(row if getattr(now, name).ndim > 1 else unheard, getattr(before, name), getattr(now, name))
+        for name in GuardState.__slots__
+    }
+    return GuardState(**kept)
 
 
 def held_by(proposal: int, after: IntArray) -> list[str]:

@@ -16,9 +16,9 @@ from forecasting.catalog import Models
 from forecasting.conformal import Record
 from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import FloatArray, Quantiles
+from forecasting.forecast import BoolArray, FloatArray, Quantiles
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
-from scaler.core import hpa, price
+from scaler.core import hpa, price, trust, watch
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, take
 from scaler.core.policies import predictive_range, reactive_rules
 
@@ -43,17 +43,31 @@ class Learnt:
     """Forecasts of the last two days as they would have been made."""
     ensemble: EnsembleState
     """What these say of the members and their coverage."""
+    trust: trust.TrustState
+    """Where the ladder stands at the end of the history."""
 
 
-def due_cutoff_s(now_s: float, history_s: float, fingerprint: str, bucket_s: float) -> float:
+def due_cutoff_s(
+    now_s: float, history_s: float, fingerprint: str, bucket_s: float, wanted_s: float = -math.inf
+) -> float:
     """Cutoff of the newest fit that should be serving at `now_s`; −inf while there is nothing to fit.
 
-    Cutoffs are aligned to the epoch, shifted per workload so that a fleet's fits spread over the period.
+    Cutoffs are aligned to the epoch, shifted per workload so that a fleet's fits spread over the period. `wanted_s` is
+    when an extra one was wanted because of a drift, −inf where none was.
     """
     period_s = max(YOUNG_PERIOD_S if history_s < YOUNG_S else PERIOD_S, bucket_s)
     phase_s = int(fingerprint, 16) % period_s // bucket_s * bucket_s
     cutoff_s = (now_s - FIT_BUDGET_S - phase_s) // period_s * period_s + phase_s
+    if math.isfinite(wanted_s):
+        hour_s = max(YOUNG_PERIOD_S, bucket_s)
+        extra_s = float(next_cutoff_s(wanted_s, int(fingerprint, 16) % hour_s // bucket_s * bucket_s, hour_s))
+        cutoff_s = max(cutoff_s, extra_s) if now_s >= extra_s + FIT_BUDGET_S else cutoff_s
     return cutoff_s if now_s - cutoff_s < history_s else -math.inf
+
+
+def next_cutoff_s(wanted_s: FloatArray | float, phase_s: FloatArray | float, period_s: float) -> FloatArray:
+    """First cutoff at or after `wanted_s`, same shape."""
+    return np.asarray(np.ceil((np.asarray(wanted_s) - phase_s) / period_s) * period_s + phase_s)
 
 
 def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
@@ -65,7 +79,10 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
     before = _fitted(history, fleet, cutoff_s - span_s)
     peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
-    return Learnt(models, _replayed(history, peaks.said, fleet, cutoff_s - span_s), peaks.record, peaks.ensemble)
+    worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
+    later = _moments(history, peaks) > cutoff_s[:, None]
+    validated = np.where(later, models.validated[:, None], before.validated[:, None])
+    return Learnt(models, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:
@@ -96,6 +113,44 @@ class Replay:
     """Peaks (B, n, Q) and ceilings (B, n)."""
     record: Record
     ensemble: EnsembleState
+    drift: FloatArray
+    """Parts of the drift, (B, n, P)."""
+
+
+def _moments(history: History, replay: Replay) -> FloatArray:
+    """Stamps of the n buckets, (n,)."""
+    n_buckets = replay.drift.shape[1]
+    return np.asarray(history.bucket_end_s - np.arange(n_buckets - 1, -1, -1, dtype=np.float64) * history.bucket_s)
+
+
+def _trusted(history: History, replay: Replay, fleet: Workloads, validated: BoolArray) -> trust.TrustState:
+    """Where the ladder stands after the replay, (B,); one step of it per block. `validated` is (B, n)."""
+    moment_s, rules = _moments(history, replay), trust.TrustRules()
+    known = ~np.isnan(history.mean)
+    place = np.arange(known.shape[1])
+    newest = np.maximum.accumulate(np.where(known, place, -np.inf), axis=1)
+    stale_s = ((place - newest) * history.bucket_s)[:, -len(moment_s) :]
+    first_s = history.bucket_end_s - (known.shape[1] - known.argmax(axis=1)) * history.bucket_s
+    state, width = trust.initial_state(len(fleet.h)), round(history.coarse_s / history.bucket_s)
+    for last in range((len(moment_s) - 1) % width, len(moment_s), width):
+        t_s = float(moment_s[last])
+        wanted_s = trust.refit_due_s(state, rules)
+        served_s = next_cutoff_s(wanted_s, fleet.phase_s, YOUNG_PERIOD_S) + FIT_BUDGET_S
+        facts = trust.Facts(
+            t_s=t_s,
+            step_s=history.bucket_s,
+            elapsed_s=history.coarse_s,
+            stale_s=stale_s[:, max(last - width + 1, 0) : last + 1].max(axis=1),
+            history_s=np.where(known.any(axis=1), np.maximum(t_s - first_s, 0.0), 0.0),
+            available=~np.isnan(replay.said.peak[:, last, 0]),
+            validated=validated[:, last],
+            # Fits are taken to have come when they were due.
+            fitted_s=np.where(served_s <= t_s, t_s, np.nan_to_num(wanted_s, neginf=t_s) - 1.0).astype(np.int64),
+            drift=replay.drift[:, last],
+            doubt=np.zeros(len(fleet.h), np.int64),
+        )
+        _, state = trust.step(facts, state, rules)
+    return state
 
 
 def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: FloatArray) -> price.PriceState:
@@ -153,16 +208,18 @@ def _forecast_all(
         parts.append(_served(take(history, at), said, take(fleet, at), moment_s, float(models[1].epsilon[row])))
     peak = np.stack([part[0] for part in parts])
     served = Quantiles(peak, raw.path, raw.level, raw.ceiling)
-    return Replay(served, stacked([part[1] for part in parts]), stacked([part[2] for part in parts]))
+    drifts = np.stack([part[3] for part in parts])
+    return Replay(served, stacked([part[1] for part in parts]), stacked([part[2] for part in parts]), drifts)
 
 
 def _served(
     history: History, said: Quantiles, fleet: Workloads, moment_s: FloatArray, epsilon: float
-) -> tuple[FloatArray, Record, EnsembleState]:
-    """One workload's forecasts as they would have been served, (n, Q), what is kept of them, and the last look."""
+) -> tuple[FloatArray, Record, EnsembleState, FloatArray]:
+    """One workload's forecasts as they would have been served, (n, Q), what is kept of them, the last look, drift."""
     kept = conformal.kept_at(moment_s, said.peak, said.level, history.bucket_s)
     past = conformal.joined(history, kept, int(fleet.h[0]), averaged=bool(fleet.queue[0]))
     context = (epsilon, float(fleet.phase_s[0]), history.bucket_s)
     states, last = ensemble.replayed(ensemble.initial_state(1), past, moment_s, context)
     served = ensemble.applied(states, said, np.full(len(moment_s), epsilon)).peak
-    return served, conformal.filled(kept, history.bucket_s), last
+    parts = watch.replayed(history, past, states, moment_s, fleet, epsilon)
+    return served, conformal.filled(kept, history.bucket_s), last, parts

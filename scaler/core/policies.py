@@ -89,14 +89,23 @@ def serve_shadow(mode: IntArray, reactive: IntArray, last: IntArray) -> IntArray
     return np.where(stale, np.maximum(reactive, last), reactive)
 
 
-def serve(mode: IntArray, earned: FloatArray, reactive: IntArray, predictive: IntArray, last: IntArray) -> IntArray:
-    """What the mode serves, (B,): r while learning; above r at once, below r as far as earned; held when stale.
+def serve(
+    mode: IntArray,
+    earned: FloatArray,
+    rules: tuple[IntArray, IntArray],
+    predictive: IntArray,
+    last: IntArray,
+) -> IntArray:
+    """What the mode serves, (B,): r while learning or degraded; above r at once, below r as far as earned; held.
 
-    `last` is the previous decision, −1 where there is none.
+    `rules` are the reactive rule's counts, on what runs and alone; `last` is the previous decision, −1 where there is
+    none. What is held covers what the rule alone would have left running: an outage must not find fewer replicas.
     """
+    reactive, alone = rules
     known = predictive >= 0
     blended = np.maximum(reactive, predictive) - np.floor(earned * np.maximum(reactive - predictive, 0))
-    served = np.where((mode == Mode.LEARNING) | ~known, reactive, blended)
     stale = (mode == Mode.HOLDING) | (mode == Mode.FAILED)
-    held = np.maximum(np.maximum(last, 0), np.where(known, predictive, 0))
+    heard = known & (stale | (mode == Mode.NORMAL) | (mode == Mode.RECOVERY))
+    held = np.maximum(np.maximum(last, alone), np.where(known, predictive, 0))
+    served = np.where(heard, blended, reactive)
     return np.where(stale, np.where(last >= 0, held, served), served).astype(np.int64)

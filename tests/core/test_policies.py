@@ -18,8 +18,8 @@ def need(peak=SURE, level=0.97, clearing=0.0, **columns) -> int:
     return int(predictive_need(said, loads(level), loads(clearing), some_fleet(**columns))[0])
 
 
-def served(mode, earned, r, p, last=UNKNOWN) -> int:
-    return int(serve(counts(mode), loads(earned), counts(r), counts(p), counts(last))[0])
+def served(mode, earned, r, p, last=UNKNOWN, alone=0) -> int:
+    return int(serve(counts(mode), loads(earned), (counts(r), counts(alone)), counts(p), counts(last))[0])
 
 
 def test_the_forecast_wants_its_level_over_the_capacity():
@@ -136,3 +136,14 @@ def test_several_counts_of_one_workload_follow_the_same_rule():
 
 def test_a_missing_sample_changes_nothing():
     assert ruled(np.nan, 30) == [30]
+
+
+@pytest.mark.parametrize("mode", [Mode.HOLDING, Mode.FAILED])
+def test_what_is_held_covers_what_the_rule_alone_would_have_left_running(mode):
+    assert served(mode, 1.0, 10, 6, last=6, alone=9) == 9
+    assert served(mode, 1.0, 10, 12, last=6, alone=9) == 12
+
+
+@pytest.mark.parametrize("mode", [Mode.DEGRADED, Mode.RETRAINING])
+def test_a_forecast_that_is_not_trusted_is_not_served(mode):
+    assert served(mode, 0.0, 10, 30) == served(mode, 0.0, 10, 4) == 10

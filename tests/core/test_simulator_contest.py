@@ -50,7 +50,7 @@ def test_forecasts_made_in_advance_are_those_of_the_service() -> None:
 
 def observed(t_s: float, stale_s: float) -> Observations:
     one, count = np.array([np.nan]), np.array([-1])
-    return Observations(t_s, STEP_S, one, one, np.array([stale_s]), one, count, count, np.full((1, 4), np.nan))
+    return Observations(t_s, STEP_S, one, one, np.array([stale_s]), one, count, count, np.full((1, 4), np.nan), count)
 
 
 def seen(metric: float, ready: int = 10, cpu: float = 0.5) -> Seen:

@@ -46,6 +46,8 @@ def test_a_threshold_is_enough():
         ("slo", "0.99", "slo", 0.99),
         ("shadow", "true", "shadow", True),
         ("shadow", "False", "shadow", False),
+        ("observeOnly", "true", "observe_only", True),
+        ("maxReplicaHoursPerDay", "100", "max_replica_hours_per_day", 100.0),
         ("leadTime", "90s", "lead_s", 90.0),
         ("leadTime", "0s", "lead_s", 0.0),
         ("minReplicas", "0", "min_replicas", 0),
@@ -69,7 +71,15 @@ def test_white_space_around_a_value_does_not_count():
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_key_may_come_from_the_environment(key):
-    right = {"kind": "queue", "step": "30s", "shadow": "true", "slo": "0.95", "tolerance": "0.2", "namespace": "shop"}
+    right = {
+        "kind": "queue",
+        "step": "30s",
+        "shadow": "true",
+        "observeOnly": "true",
+        "slo": "0.95",
+        "tolerance": "0.2",
+        "namespace": "shop",
+    }
     plain = {"threshold": "50", key: right.get(key, "60")}
     from_env = {"threshold": "50"} | {f"{key}FromEnv": right.get(key, "60")}
     if key == "threshold":
@@ -170,7 +180,6 @@ def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
         "memoryQuery": "q",
         "latencyQuery": "q",
         "queueQuery": "q",
-        "maxReplicaHoursPerDay": "100",
         "timezone": "Europe/Berlin",
         "calendar": "sales",
         "capacity": "auto",

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core import dead_band, decision, hpa, price
-from scaler.core.domain import Forecasts, Mode, Observations, Workloads, take
+from scaler.core import dead_band, decision, hpa, plausibility, price
+from scaler.core.domain import UNKNOWN, Forecasts, Mode, Observations, Workloads, take
 from scaler.core.learning import stacked
+from scaler.core.plausibility import Accepted, Situation, accept, corroborated
 from scaler.core.price import PriceState
 from scaler.core.simulator.cluster import Answer, Controller, Seen
-from scaler.core.trust import TrustRules
+from scaler.core.trust import TrustRules, TrustState
 
 SHIPPED_UP = (100, 1000.0, 15.0, 0.0)
 """pods, percent, period and window of scaleUp in our manifests: the decision is rate-limited already."""
@@ -143,8 +144,10 @@ class Foreseen:
     """Age of the newest good sample, (T,)."""
     history_s: FloatArray
     """Span of the history known, (T,)."""
-    adopted: Mapping[int, PriceState]
-    """Price that was learnt with the fit that serves from a step on, (1,), by step."""
+    drift: FloatArray
+    """Parts of the drift, (T, P)."""
+    adopted: Mapping[int, tuple[PriceState, TrustState]]
+    """What was learnt with the fit that serves from a step on, (1,) each, by step."""
 
 
 class Ours:
@@ -161,6 +164,7 @@ class Ours:
         self._n, self._step_s = len(pinned), step_s
         self.mode = np.zeros(len(foreseen.stale_s), np.int8)
         """Mode of the first cluster at each step; modes follow the data, not the knob."""
+        self._plausible = plausibility.initial_state(len(pinned))
         self._pin()
 
     def _pin(self) -> None:
@@ -172,8 +176,8 @@ class Ours:
         """Decide; a failed mode fails the query, as the service answers UNAVAILABLE."""
         learnt = self._foreseen.adopted.get(seen.step)
         if learnt is not None:
-            adopted = price.adopted(self._state.price, stacked([learnt] * self._n))
-            self._state = replace(self._state, price=adopted)
+            worth = price.adopted(self._state.price, stacked([learnt[0]] * self._n))
+            self._state = replace(self._state, price=worth, trust=stacked([learnt[1]] * self._n))
             self._pin()
         observations, forecasts = self._asked(seen)
         made, self._state = decision.decide(observations, forecasts, self._fleet, self._state, self._rules)
@@ -183,16 +187,18 @@ class Ours:
 
     def _asked(self, seen: Seen) -> tuple[Observations, Forecasts]:
         foreseen, step, n = self._foreseen, seen.step, self._n
+        accepted = self._accepted(seen)
         observations = Observations(
             t_s=seen.t_s,
             step_s=self._step_s,
-            load=seen.sample,
+            load=accepted.load,
             arrivals=seen.arrivals,
             stale_s=np.full(n, foreseen.stale_s[step]),
             history_s=np.full(n, foreseen.history_s[step]),
             replicas=seen.replicas,
             ready=seen.ready,
             feedback=seen.feedback,
+            doubt=accepted.doubt,
         )
         width = foreseen.peak.shape[1]
         forecasts = Forecasts(
@@ -201,8 +207,18 @@ class Ours:
             np.full(n, foreseen.ceiling[step]),
             np.full(n, foreseen.version[step]),
             np.full(n, foreseen.validated[step]),
+            np.broadcast_to(foreseen.drift[step], (n, foreseen.drift.shape[1])),
         )
         return observations, forecasts
+
+    def _accepted(self, seen: Seen) -> Accepted:
+        situation = Situation(
+            np.where(seen.replicas == UNKNOWN, self._state.decided, seen.replicas),
+            np.full(self._n, self._foreseen.history_s[seen.step]),
+            corroborated(seen.feedback, self._fleet),
+        )
+        accepted, self._plausible = accept(seen.sample, situation, self._fleet, self._plausible, self._step_s)
+        return accepted
 
 
 class Together:

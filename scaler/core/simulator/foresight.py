@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from forecasting import catalog, conformal, ensemble
+from forecasting import catalog, conformal, drift, ensemble
 from forecasting.catalog import Models
 from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
+from scaler.core import watch
 from scaler.core.domain import Workloads
 from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
@@ -106,32 +107,36 @@ def foresee(
     peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
     ceiling = np.full(len(t_s), np.nan)
     version, validated = np.zeros(len(t_s), np.int64), np.zeros(len(t_s), np.bool_)
-    adopted = {}
+    parts, adopted = drift.no_drift(len(t_s)), {}
     for steps, cutoff_s in _segments(t_s, history_s, fingerprint, past.bucket_s):
         if np.isfinite(cutoff_s):
             at_s = past.start_s + (float(t_s[steps.start]) - past.start_s) // past.bucket_s * past.bucket_s
             learnt = learn(past.until(at_s), fleet, np.array([cutoff_s]))
-            said = _served(past, learnt, t_s[steps], stale_s[steps], fleet)
+            said, parts[steps] = _served(past, learnt, t_s[steps], stale_s[steps], fleet)
             peak[steps], path[steps], ceiling[steps] = said.peak, said.path, said.ceiling
             version[steps], validated[steps] = int(cutoff_s), learnt.models.validated[0]
-            adopted[steps.start] = learnt.price
+            adopted[steps.start] = (learnt.price, learnt.trust)
         if progress is not None:
             progress(steps.stop - steps.start)
-    return Foreseen(peak, path, ceiling, version, validated, stale_s, history_s, adopted)
+    return Foreseen(peak, path, ceiling, version, validated, stale_s, history_s, parts, adopted)
 
 
-def _served(past: Past, learnt: Learnt, t_s: FloatArray, stale_s: FloatArray, fleet: Workloads) -> Quantiles:
-    """Forecasts from each of `t_s` with what was learnt, shifted by what came of those before."""
+def _served(
+    past: Past, learnt: Learnt, t_s: FloatArray, stale_s: FloatArray, fleet: Workloads
+) -> tuple[Quantiles, FloatArray]:
+    """Forecasts from each of `t_s` with what was learnt, shifted by what came of those before, and their drift."""
     h, averaged, end_s = int(fleet.h[0]), bool(fleet.queue[0]), past.start_s + past.mean.shape[1] * past.bucket_s
     said = _predicted(past, learnt.models, t_s, stale_s, h)
     fresh = np.where((stale_s > 0)[:, None], np.nan, said.peak)
     kept = conformal.kept_at(t_s, fresh, said.level, past.bucket_s)
     earlier = conformal.kept_in(learnt.record, float(t_s[0]) - past.step_s, past.bucket_s)
-    joined = conformal.joined(past.until(end_s, whole=True), earlier.then(kept), h, averaged=averaged)
+    whole = past.until(end_s, whole=True)
+    joined = conformal.joined(whole, earlier.then(kept), h, averaged=averaged)
     epsilon = learnt.models.epsilon
     looks = (float(epsilon[0]), float(fleet.phase_s[0]), past.bucket_s)
     states, _ = ensemble.replayed(learnt.ensemble, joined, t_s, looks)
-    return ensemble.applied(states, said, np.broadcast_to(epsilon, len(t_s)))
+    parts = watch.replayed(whole, joined, states, t_s, fleet, float(epsilon[0]))
+    return ensemble.applied(states, said, np.broadcast_to(epsilon, len(t_s))), parts
 
 
 def _staleness(past: Past) -> FloatArray:
