@@ -88,6 +88,8 @@ class DecisionAnswer(Answer):
     t: float
     predicted_replicas: int
     value: float
+    reached: int | None
+    """What the HPA makes of the value, rates and windows aside; another count than the replicas: it will not follow."""
     active: bool
     mode: str
     cause: str

@@ -99,6 +99,37 @@ def check(address: str, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option("--replicas", type=click.IntRange(0), help="Replicas to fix.")
+@click.option("--for", "lasts", metavar="DURATION", help="How long, such as 2h.")
+@click.option("--reason", help="Why: whoever finds it in force wants to know.")
+@click.option("--by", help="Who asks, where not the user of this machine.")
+@click.option("--end", is_flag=True, help="End what is in force.")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="KUBECONFIG",
+    help="Cluster whose ScaledObject is annotated  [default: ~/.kube/config, in a pod its own account]",
+)
+@click.option(
+    "--var", type=click.Path(file_okay=False, path_type=Path), help="Folder for state of a service without a cluster."
+)
+def override(workload: str, **options: Any) -> None:
+    """Fix the replicas of a workload by hand, for a while and with a reason.
+
+    Writes the annotation foresail.dev/override of its ScaledObject with your own rights; with --var a file.
+    """
+    from scaler.command_override import answer  # noqa: PLC0415 - only this command writes annotations
+
+    try:
+        told = answer(workload, options)
+    except ForesailError as error:
+        raise click.ClickException(str(error)) from error
+    for line in told:
+        click.echo(line)
+
+
+@main.command()
 @click.argument("history", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--server", help="Prometheus server to read the history from, with --query.")
 @click.option("--query", help="PromQL giving the total load as one series.")

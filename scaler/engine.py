@@ -20,7 +20,18 @@ import structlog
 from forecasting import catalog
 from scaler.board import Board, Posted
 from scaler.core.agenda import Agenda, check
-from scaler.core.domain import UNBOUNDED, UNKNOWN, Decisions, Kind, Mode, Running, Samples, Signal, Workload
+from scaler.core.domain import (
+    NOTHING_RUNNING,
+    UNBOUNDED,
+    UNKNOWN,
+    Decisions,
+    Kind,
+    Mode,
+    Running,
+    Samples,
+    Signal,
+    Workload,
+)
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
@@ -370,13 +381,11 @@ class Engine:
             self._newcomers.put_nowait(key)
 
     def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
-        running = self._cluster.running(key, t_s)
-        if running is not None:
+        # Where nobody can tell any more, what was asked by hand ends.
+        running = self._cluster.running(key, t_s) or NOTHING_RUNNING
+        if running.replicas != UNKNOWN:
             seen.replicas[row], seen.ready[row] = running.replicas, running.ready
-        if running is not None and running.hpa_maximum != UNKNOWN:
-            fleet.set_hpa(row, running.hpa_minimum, running.hpa_maximum, running.tolerance)
-        if running is not None:
-            fleet.columns.override[row], fleet.columns.paused[row] = running.override, running.paused
+        fleet.follow(row, running)
 
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -14,6 +14,8 @@ ForesailError
 ├── NotAllowed              a request that these settings allow nobody
 ├── StoreError              a file under var that cannot be used, and why
 ├── SourceError             a load source that could not be read
+├── ClusterError            the Kubernetes API could not be asked, or refused
+│   └── Gone                a watch that cannot go on from where it was: list again
 ├── FitFailed               a fit that died or took too long
 └── SettingsError           settings that cannot be understood
 """
@@ -73,6 +75,21 @@ class StoreError(ForesailError):
 
 class SourceError(ForesailError):
     """A load source that could not be read."""
+
+
+class ClusterError(ForesailError):
+    """The Kubernetes API could not be asked, or refused."""
+
+    def __init__(self, message: str, status: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status, 0 where there was no answer."""
+        self.retry_after_s = retry_after_s
+        """What the server asked to wait."""
+
+
+class Gone(ClusterError):  # noqa: N818
+    """A watch that cannot go on from where it was."""
 
 
 class FitFailed(ForesailError):  # noqa: N818

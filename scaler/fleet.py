@@ -18,17 +18,21 @@ from scaler.core import plausibility, price, watch
 from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
+    DEFAULT_TOLERANCE,
     UNKNOWN,
     Columns,
     Decisions,
     Forecasts,
     Observations,
+    Running,
     Samples,
     Workload,
     Workloads,
     columns_of,
     put,
     take,
+    whole_lead_s,
+    window_steps,
 )
 from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
@@ -180,17 +184,32 @@ class Fleet:
         history, places = self.ring.history(slice(None)), self._places_now()
         return take(replace(history, places=places), rows)
 
-    def set_hpa(self, row: int, minimum: int, maximum: int, tolerance: float) -> None:
-        """Take over the live HPA's own bounds and tolerance; tighter bounds of the workload stay in force."""
-        workload = self.workloads[row]
+    def follow(self, row: int, running: Running) -> None:
+        """Take over what a cluster says of a row; tighter bounds and a lead time that were stated stay in force."""
+        workload, columns = self.workloads[row], self.columns
         if workload is None:
             return
-        columns = self.columns
-        columns.hpa_minimum[row], columns.hpa_maximum[row] = minimum, maximum
-        columns.minimum[row] = max(workload.min_replicas or 0, minimum)
-        columns.maximum[row] = maximum if workload.max_replicas is None else min(workload.max_replicas, maximum)
-        if workload.tolerance is None:
-            columns.tolerance[row] = tolerance
+        if running.hpa_maximum != UNKNOWN:
+            columns.hpa_minimum[row], columns.hpa_maximum[row] = running.hpa_minimum, running.hpa_maximum
+            columns.minimum[row] = max(workload.min_replicas or 0, running.hpa_minimum)
+            columns.maximum[row] = min(workload.max_replicas or running.hpa_maximum, running.hpa_maximum)
+        otherwise = DEFAULT_TOLERANCE if workload.tolerance is None else workload.tolerance
+        up = otherwise if math.isnan(running.tolerance) else running.tolerance
+        down = running.tolerance if math.isnan(running.tolerance_down) else running.tolerance_down
+        columns.tolerance[row], columns.tolerance_down[row] = up, otherwise if math.isnan(down) else down
+        columns.shadow[row] = workload.shadow if running.shadow is None else running.shadow
+        columns.override[row], columns.paused[row] = running.override, running.paused
+        if not workload.lead_stated and not math.isnan(running.lead_s):
+            columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
+            columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
+        if 0 < self.models.cutoff_s[row] <= running.rollback_s:
+            self._roll_back(row, running.rollback_s)
+
+    def _roll_back(self, row: int, until_s: float) -> None:
+        """Drop the row's model; none with a cutoff up to `until_s` is fitted again."""
+        put(self.models, slice(row, row + 1), catalog.unfitted(1))
+        self.speak_naively(row)
+        self._skipped_s[row] = max(self._skipped_s[row], until_s)
 
     def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""

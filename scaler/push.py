@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 
 from forecasting.forecast import FloatArray, IntArray
-from scaler.core.domain import DEFAULT_TOLERANCE, UNKNOWN, Running, Samples, Signal, Workload
+from scaler.core.domain import UNKNOWN, Running, Samples, Signal, Workload
 from scaler.errors import SourceError, StoreError
 from scaler.roster import Key
 from scaler.segments import DAY_S, MINUTE_S, RECORD, DayFiles, Records, day_of, minute_of, sealed
@@ -298,7 +298,7 @@ class PushedLoad:
         stamp_s, spacing_s, replicas, ready = series.running
         if t_s - stamp_s > 3.0 * spacing_s:
             return None
-        return Running(replicas, ready, UNKNOWN, UNKNOWN, DEFAULT_TOLERANCE)
+        return Running(replicas, ready, UNKNOWN, UNKNOWN, math.nan)
 
     async def run(self) -> None:
         """Keep the disk up to date and old days small, until cancelled; then once more."""

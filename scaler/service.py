@@ -6,18 +6,23 @@ from collections.abc import Callable
 
 import structlog
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from scaler.access import Access, Token, is_loopback
+from scaler.chores import Chores
+from scaler.cluster import connect
 from scaler.config import File, watch
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
+from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
-from scaler.telemetry import EngineCollector, SourceCollector, registry_of, set_up_logging
+from scaler.steering_file import SteeringFile
+from scaler.telemetry import ClusterCollector, EngineCollector, SourceCollector, registry_of, set_up_logging
 from scaler.tls import TlsFiles
 from scaler.web import application
 
@@ -35,13 +40,20 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     pushed = PushedLoad(settings.var / "pushed")
     pushed.claim()
     queried = PrometheusSource(() if file is None else file.servers)
-    engine = _engine(settings, pushed, queried, demo=demo)
+    api = None if demo else await connect(settings.kubeconfig)
+    live = None if api is None else LiveCluster(api)
+    shown = DemoCluster(demo_workloads()) if demo else None
+    by_hand = SteeringFile(settings.var)
+    replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
+    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, shown)
+    chores = Chores(engine, live or by_hand, live)
     if file is not None:
         apply(file, engine, queried)
-    runner, http, door = _doors(settings, engine, pushed, queried)
+    collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
+    runner, http, door = _doors(settings, engine, pushed, registry_of(*collectors))
     pushed.load()
     await runner.setup()
-    running = [asyncio.create_task(engine.run()), asyncio.create_task(pushed.run())]
+    running = [asyncio.create_task(part.run()) for part in (engine, pushed, chores, live) if part is not None]
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -58,6 +70,8 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await queried.close()
+        if api is not None:
+            await api.close()
 
 
 def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
@@ -91,21 +105,18 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _engine(settings: Settings, pushed: PushedLoad, queried: PrometheusSource, *, demo: bool) -> Engine:
+def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
     """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
-    workloads = demo_workloads() if demo else []
-    cluster = DemoCluster(workloads) if demo else NoCluster()
-    sources = Sources(pushed, demo_source() if demo else None, queried)
-    engine = Engine(settings, sources, Replicas(cluster, pushed))
-    if isinstance(cluster, DemoCluster):
-        cluster.board = engine.board
-    for workload in workloads:
-        engine.declare(workload)
+    engine = Engine(settings, sources, replicas)
+    if shown is not None:
+        shown.board = engine.board
+        for workload in demo_workloads():
+            engine.declare(workload)
     return engine
 
 
 def _doors(
-    settings: Settings, engine: Engine, pushed: PushedLoad, queried: PrometheusSource
+    settings: Settings, engine: Engine, pushed: PushedLoad, registry: CollectorRegistry
 ) -> tuple[web.AppRunner, Callable[[], web.TCPSite], GrpcDoor]:
     """Both doors, closed: HTTP's runner and what it listens with once it is set up, and gRPC's."""
     host, _, port = settings.http_listen.rpartition(":")
@@ -115,7 +126,6 @@ def _doors(
         tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     names = frozenset(settings.tls_client_names)
     access = Access(token, loopback=is_loopback(host))
-    registry = registry_of(EngineCollector(engine), SourceCollector(queried, pushed))
     routes = application(engine, registry, pushed, access, names)
     runner = web.AppRunner(routes, access_log=None, shutdown_timeout=settings.drain_s)
     context = None if tls is None else tls.http_context()

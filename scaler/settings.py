@@ -31,6 +31,8 @@ class Settings(BaseModel):
     """File with the secret that `Authorization: Bearer …` must show to whatever stores or changes over HTTP."""
     var: Path = Path("var")
     """Folder for state."""
+    kubeconfig: Path | None = None
+    """Kubeconfig of the cluster whose ScaledObjects, HPAs and pods are read; in a pod its own account does."""
     config: Path | None = None
     """YAML file with servers, workloads, calendars and settings; read again when it changes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,11 +1,14 @@
 """Where a workload's load comes from: its Prometheus, what is replayed, else what is pushed."""
 
-from scaler.core.domain import Running, Samples, Signal, Workload
+from dataclasses import replace
+
+from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
 from scaler.engine import Cluster, LoadSource
 from scaler.errors import SourceError
 from scaler.push import PushedLoad
 from scaler.replay import Replay
 from scaler.roster import Key
+from scaler.steering_file import SteeringFile
 
 
 class Sources:
@@ -39,15 +42,22 @@ def is_pushed(workload: Workload) -> bool:
 
 
 class Replicas:
-    """What runs, by the cluster; where it cannot tell, by what was pushed."""
+    """What runs, by the cluster; where it cannot tell, by what was pushed and what a file asks by hand."""
 
-    def __init__(self, cluster: Cluster, pushed: PushedLoad) -> None:
-        self._cluster, self._pushed = cluster, pushed
+    def __init__(self, cluster: Cluster, pushed: PushedLoad, by_hand: SteeringFile | None = None) -> None:
+        self._cluster, self._pushed, self._by_hand = cluster, pushed, by_hand
 
     def running(self, key: Key, t_s: float) -> Running | None:
         """As `Cluster.running`."""
         running = self._cluster.running(key, t_s)
-        return self._pushed.running(key, t_s) if running is None else running
+        if running is None:
+            running = self._pushed.running(key, t_s)
+        if self._by_hand is None:
+            return running
+        asked = self._by_hand.steering(key, t_s)
+        return replace(
+            running or NOTHING_RUNNING, override=asked.replicas, shadow=asked.shadow, rollback_s=asked.rollback_s
+        )
 
 
 class NoCluster:

@@ -11,8 +11,10 @@ from prometheus_client.registry import Collector
 
 from forecasting.forecast import LEVELS
 from scaler import __version__
+from scaler.chores import Chores
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
+from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 
@@ -137,6 +139,58 @@ class SourceCollector(Collector):
         yield from families
         text = "1 while pushed load is kept in memory only, and lost at a restart."
         yield GaugeMetricFamily("foresail_pushed_memory_only", text, value=float(self._pushed.trouble is not None))
+
+
+class ClusterCollector(Collector):
+    """Metrics of what the Kubernetes API gives, and of what was asked of it."""
+
+    def __init__(self, engine: Engine, live: LiveCluster | None, chores: Chores) -> None:
+        self._engine, self._live, self._chores = engine, live, chores
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, with the values of this moment; without a cluster nothing is on."""
+        on = GaugeMetricFamily(
+            "foresail_cluster_feature", "1 while the cluster makes a feature possible.", labels=("feature",)
+        )
+        requests = CounterMetricFamily(
+            "foresail_cluster_requests", "Requests to the Kubernetes API.", labels=("resource", "verb")
+        )
+        if self._live is not None:
+            for feature in (*self._live.features(), *self._chores.features()):
+                on.add_metric((feature.name,), float(feature.trouble is None))
+            for (resource, verb), count in self._live.api.requests.items():
+                requests.add_metric((resource, verb), count)
+        yield from (on, requests)
+        elected, told, held_back = self._chores.counts()
+        yield GaugeMetricFamily("foresail_elected", "1 while the chores are this replica's.", value=float(elected))
+        yield CounterMetricFamily("foresail_events", "Kubernetes Events written.", value=told)
+        yield CounterMetricFamily("foresail_events_held_back", "Events beyond the rate.", value=held_back)
+        yield from self._start_up()
+
+    def _start_up(self) -> Iterator[Metric]:
+        seconds = GaugeMetricFamily(
+            "foresail_start_up_seconds", "Scheduled to Ready of a workload's pods.", labels=(*WORKLOAD, "quantile")
+        )
+        pods = GaugeMetricFamily("foresail_start_up_pods", "Pods that this was learnt from.", labels=WORKLOAD)
+        never = GaugeMetricFamily(
+            "foresail_never_ready_pods", "Pods of the newest image that never became Ready.", labels=WORKLOAD
+        )
+        node = GaugeMetricFamily(
+            "foresail_node_wait_seconds", "Median wait of the pods that waited for a node.", labels=WORKLOAD
+        )
+        lead = GaugeMetricFamily("foresail_lead_seconds", "Lead time that is forecast with.", labels=WORKLOAD)
+        for key in list(self._engine.roster.entries):
+            labels = key.namespace, self._engine.roster.identifier(key)
+            fleet, row = self._engine.row_of(key)
+            lead.add_metric(labels, float(fleet.columns.lead_s[row]))
+            said = None if self._live is None else self._live.lead_time(key)
+            if said is not None:
+                seconds.add_metric((*labels, "0.5"), said.p50_s)
+                seconds.add_metric((*labels, "0.95"), said.p95_s)
+                pods.add_metric(labels, said.pods)
+                never.add_metric(labels, said.never)
+                node.add_metric(labels, said.node_p50_s)
+        yield from (seconds, pods, never, node, lead)
 
 
 def registry_of(*ours: Collector) -> CollectorRegistry:

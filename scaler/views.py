@@ -5,7 +5,7 @@ from typing import Any
 
 from forecasting.forecast import LEVELS
 from scaler.board import Posted
-from scaler.core.domain import UNKNOWN, Mode
+from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
@@ -48,13 +48,14 @@ def prediction_view(said: Prediction) -> dict[str, Any]:
 def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
     """One line of the list of workloads."""
     workload, posted = engine.roster.entries[key].workload, engine.board.get(key)
+    fleet, row = engine.row_of(key)
     view: dict[str, Any] = {
         "namespace": key.namespace,
         "name": engine.roster.identifier(key),
         "kind": workload.kind.value,
         "threshold": workload.threshold,
         "capacity": workload.capacity,
-        "lead_s": workload.lead_s,
+        "lead_s": round(float(fleet.columns.lead_s[row]) - whole_lead_s(workload, 0.0), 3),
         "inactive_keys": list(workload.inactive),
         "trouble": engine.troubles.get(key),
         "mode": Mode.LEARNING.label,
@@ -65,14 +66,14 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "reactive": None,
     }
     if posted is not None:
-        made, row = posted.decisions, posted.row
+        made, at = posted.decisions, posted.row
         view |= {
             "mode": posted.mode.label,
-            "load": number(float(made.load[row])),
-            "replicas": count(int(made.replicas[row])),
-            "predicted_replicas": int(made.predicted_replicas[row]),
-            "predictive": count(int(made.predictive[row])),
-            "reactive": int(made.reactive[row]),
+            "load": number(float(made.load[at])),
+            "replicas": count(int(made.replicas[at])),
+            "predicted_replicas": int(made.predicted_replicas[at]),
+            "predictive": count(int(made.predictive[at])),
+            "reactive": int(made.reactive[at]),
         }
     return view
 
@@ -84,6 +85,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "t": posted.t_s,
         "predicted_replicas": int(made.predicted_replicas[row]),
         "value": round(posted.value, 3),
+        "reached": count(int(made.reached[row])),
         "active": posted.active,
         "mode": posted.mode.label,
         "cause": Cause(made.cause[row]).label,

@@ -25,6 +25,8 @@ def few(n: int) -> settings:
 
 def some_fleet(n: int = 1, **columns: Any) -> Workloads:
     """n rows of threshold = capacity = 10, lead window 4 steps, 1 to 100 replicas, but for what is given."""
+    if "tolerance" in columns:
+        columns.setdefault("tolerance_down", columns["tolerance"])
     fleet = columns_of([Workload("shop", "web", "0", threshold=10.0, lead_s=45.0, max_replicas=100)] * n)
     fleet.minimum[:] = 1
     return changed(fleet, n, columns)

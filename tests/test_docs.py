@@ -6,13 +6,15 @@ from pathlib import Path
 import click
 import pytest
 
+from scaler.chores import Chores
 from scaler.cli import main
 from scaler.core.guardrails import NAMES
 from scaler.core.trigger import INACTIVE_KEYS, KEDA_KEYS, KEYS, REFUSED_KEYS
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.settings import Settings
-from scaler.telemetry import EngineCollector, SourceCollector
+from scaler.sources import NoCluster
+from scaler.telemetry import ClusterCollector, EngineCollector, SourceCollector
 from scaler.web import ROUTES
 from tests.service import declared, loop_of, some_engine
 
@@ -41,6 +43,7 @@ async def test_every_exported_metric_is_documented_and_none_beside() -> None:
     async with loop_of(engine):
         await engine.first(engine.declare(declared("web")))
         families = list(EngineCollector(engine).collect())
+        families += ClusterCollector(engine, None, Chores(engine, NoCluster(), None)).collect()
     families += SourceCollector(PrometheusSource(()), PushedLoad(None)).collect()
     exported = {f.name + ("_total" if f.type == "counter" else "") for f in families}
     assert exported == set(re.findall(r"^\| `(foresail_\w+)`", read("docs/reference/metrics.md"), re.MULTILINE))

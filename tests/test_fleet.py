@@ -1,5 +1,7 @@
 """A fleet's rows: given, forgotten and reused, and blind for their neighbours."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from forecasting import catalog
 from scaler.core.agenda import Agenda, Event, moment_of
-from scaler.core.domain import UNBOUNDED, UNKNOWN, Kind, Mode, Samples, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Samples, Workload
 from scaler.core.learning import Learnt, learn
 from scaler.core.trust import TrustRules
 from scaler.fleet import Fleet, Sightings
@@ -146,15 +148,67 @@ def test_the_live_hpas_bounds_are_taken_over_and_tighter_ones_stay():
     tight = fleet.add(workload(1, min_replicas=5, max_replicas=20, tolerance=0.0))
     assert fleet.columns.maximum[wide] == UNBOUNDED
     for row in (wide, tight):
-        fleet.set_hpa(row, 2, 50, 0.05)
-    assert (fleet.columns.minimum[wide], fleet.columns.maximum[wide], fleet.columns.tolerance[wide]) == (2, 50, 0.05)
+        fleet.follow(row, Running(4, 4, 2, 50, math.nan))
+    assert (fleet.columns.minimum[wide], fleet.columns.maximum[wide], fleet.columns.tolerance[wide]) == (2, 50, 0.1)
     assert (fleet.columns.minimum[tight], fleet.columns.maximum[tight], fleet.columns.tolerance[tight]) == (5, 20, 0.0)
     assert fleet.columns.hpa_maximum.tolist() == [50, 50]
 
 
+def test_what_the_live_hpa_states_of_its_tolerance_counts_and_each_way_by_itself():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), 2)
+    for row in (fleet.add(workload(0, tolerance=0.2)), fleet.add(workload(1))):
+        for stated, wanted in (
+            ((0.05, math.nan), (0.05, 0.05)),
+            ((0.05, 0.0), (0.05, 0.0)),
+            ((math.nan, 0.03), ((0.2, 0.1)[row], 0.03)),
+        ):
+            fleet.follow(row, Running(4, 4, 2, 50, stated[0], tolerance_down=stated[1]))
+            assert (fleet.columns.tolerance[row], fleet.columns.tolerance_down[row]) == wanted
+
+
+def test_the_lead_window_follows_what_is_measured_unless_it_was_stated():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), 2)
+    free, stated = fleet.add(workload(0)), fleet.add(workload(1, lead_s=60.0, lead_stated=True))
+    for row in (free, stated):
+        fleet.follow(row, Running(4, 4, 2, 50, 0.1, lead_s=285.0))
+    assert fleet.columns.lead_s.tolist() == [300.0, 75.0]
+    assert fleet.columns.h.tolist() == [20, 5]
+
+
+def test_shadow_by_hand_beats_the_trigger_and_ends_with_the_annotation():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), 1)
+    row = fleet.add(workload(0, shadow=True))
+    for said, wanted in ((None, True), (False, False), (None, True)):
+        fleet.follow(row, Running(4, 4, 2, 50, 0.1, shadow=said))
+        assert fleet.columns.shadow[row] == wanted
+
+
+def test_without_news_of_a_cluster_what_was_stated_stays_and_what_was_asked_by_hand_ends():
+    fleet = Fleet(STEP_S, WEDNESDAY_S, TrustRules(), 1)
+    row = fleet.add(workload(0, tolerance=0.0, lead_s=60.0))
+    fleet.follow(row, Running(4, 4, 2, 50, 0.1, shadow=True, lead_s=100.0))
+    fleet.follow(row, NOTHING_RUNNING)
+    columns = fleet.columns
+    assert (columns.tolerance[row], columns.shadow[row], columns.lead_s[row]) == (0.0, False, 115.0)
+    assert (columns.hpa_minimum[row], columns.hpa_maximum[row]) == (2, 50)
+
+
+def test_a_rollback_drops_the_model_and_fits_none_with_such_a_cutoff_again():
+    fleet = some_fleet(1)
+    backfilled(fleet, 0, seasonal_load())
+    cutoff_s = fleet.ring.end_s - 7200.0
+    fleet.models.cutoff_s[0] = int(cutoff_s)
+    fleet.follow(0, Running(4, 4, 2, 50, 0.1, rollback_s=cutoff_s - 1.0))
+    assert fleet.models.cutoff_s[0] == cutoff_s
+    fleet.follow(0, Running(4, 4, 2, 50, 0.1, rollback_s=fleet.ring.end_s))
+    assert fleet.models.cutoff_s[0] == 0
+    assert fleet.due_cutoff_s(0, fleet.ring.end_s) == -math.inf
+    assert fleet.due_cutoff_s(0, fleet.ring.end_s + 25 * 3600.0) > fleet.ring.end_s
+
+
 def test_a_row_that_is_not_taken_has_no_hpa_and_no_fit():
     fleet = some_fleet(1)
-    fleet.set_hpa(3, 2, 50, 0.05)
+    fleet.follow(3, Running(4, 4, 2, 50, 0.05))
     assert fleet.columns.hpa_maximum[3] == UNKNOWN
     assert fleet.due_cutoff_s(3, WEDNESDAY_S) == -np.inf
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from scaler import lease, live_cluster
 from scaler.servicer import SERVICE
 from tests.schemas import Object, check
 
@@ -107,6 +108,13 @@ def imports(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def test_what_is_written_in_the_services_own_namespace_is_named() -> None:
+    rules = named(build("base"), "Role", "foresail")["rules"]
+    named_rules = {(*rule["resources"], *rule["resourceNames"]) for rule in rules if "resourceNames" in rule}
+    assert named_rules == {("leases", lease.NAME), ("configmaps", live_cluster.KEPT_IN)}
+    assert {verb for rule in rules if "resourceNames" not in rule for verb in rule["verbs"]} == {"create"}
+
+
 def test_only_one_door_leads_to_the_kubernetes_api() -> None:
     users = [path.name for path in (ROOT / "scaler").rglob("*.py") if "kubernetes" in imports(path)]
     assert users in ([], ["cluster.py"])
@@ -173,12 +181,14 @@ def test_the_network_policy_lets_in_keda_and_the_monitoring_only_and_out_to_dns_
     doors = {
         (peer["namespaceSelector"]["matchLabels"][namespace], port["port"])
         for rule in (*spec["ingress"], *spec["egress"])
-        for peer in rule.get("from", rule.get("to"))
+        for peer in rule.get("from", rule.get("to", []))
         for port in rule["ports"]
     }
     servers = yaml.safe_load((MANIFESTS / "base/foresail.yaml").read_text())["servers"]
     out = {(address.hostname.split(".")[1], address.port) for server in servers if (address := urlsplit(server["url"]))}
     assert doors == {("keda", "grpc"), ("keda", "http"), ("monitoring", "http"), ("kube-system", 53)} | out
+    api = [rule for rule in spec["egress"] if "to" not in rule]
+    assert api == [{"ports": [{"port": 443}, {"port": 6443}]}]
     assert spec["egress"][0]["to"][0]["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
 
 

@@ -45,9 +45,9 @@ def encode(
     of the fleet's bounds; 0 only when inactive.
     """
     s = np.maximum(replicas, 1)
-    up_edge, down_edge = (1.0 + fleet.tolerance) * s, (1.0 - fleet.tolerance) * s
+    up_edge, down_edge = (1.0 + fleet.tolerance) * s, (1.0 - fleet.tolerance_down) * s
     smallest_up = np.floor(up_edge + 1e-9).astype(np.int64) + 1
-    known = (replicas > 0) & (fleet.tolerance > 0)
+    known = (replicas > 0) & ((fleet.tolerance > 0) | (fleet.tolerance_down > 0))
     short = known & (wanted > replicas) & (wanted <= up_edge + 1e-9)
     # Clamped at the HPA's own maximum an overshoot costs less; at a tighter bound of ours it would break it.
     own_maximum = (fleet.hpa_maximum != UNKNOWN) & (fleet.maximum >= fleet.hpa_maximum)
@@ -65,3 +65,13 @@ def encode(
     still = (state.forced >= replicas) & (wanted > down_edge + 1e-9) & (wanted <= state.forced) & known
     forced = np.where(overshoot, reached, np.where(still, state.forced, 0))
     return value, BandState(forced)
+
+
+def reached(value: FloatArray, replicas: IntArray, fleet: Workloads) -> IntArray:
+    """What the HPA makes of the value on `replicas`, rates and windows aside, (B,); UNKNOWN where those are unknown."""
+    ratio = value / np.maximum(replicas, 1)
+    within = (1.0 - fleet.tolerance_down <= ratio + 1e-9) & (ratio - 1e-9 <= 1.0 + fleet.tolerance)
+    counts = np.where(within, replicas, np.ceil(value - 1e-9).astype(np.int64))
+    counts = np.where(fleet.hpa_maximum != UNKNOWN, np.minimum(counts, fleet.hpa_maximum), counts)
+    counts = np.where(fleet.hpa_minimum != UNKNOWN, np.maximum(counts, fleet.hpa_minimum), counts)
+    return np.where(replicas > 0, counts, UNKNOWN)

@@ -118,6 +118,7 @@ def decide(
         guarded=guarded,
         predicted_replicas=final,
         value=value,
+        reached=dead_band.reached(value, seen.replicas, fleet),
         active=active,
         mode=mode,
         cause=trusted.cause,

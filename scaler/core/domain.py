@@ -5,6 +5,7 @@ Replica counts are int64, with UNKNOWN where nobody could tell; loads and values
 are float64, NaN where missing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -69,10 +70,22 @@ class Running:
     hpa_minimum: int
     hpa_maximum: int
     tolerance: float
+    """Upwards and, unless `tolerance_down` says otherwise, downwards; NaN where the HPA states none."""
     override: int = UNKNOWN
     """Replicas that somebody fixed by hand, UNKNOWN where nobody did."""
     paused: bool = False
     """Whether scaling is paused: decisions are recorded and nothing more."""
+    tolerance_down: float = math.nan
+    shadow: bool | None = None
+    """Whether the reactive answer is to be served; None where the trigger decides."""
+    rollback_s: float = -math.inf
+    """No model with a cutoff up to here is to be used."""
+    lead_s: float = math.nan
+    """From asking for a replica to its serving as measured, NaN where it was not."""
+
+
+NOTHING_RUNNING = Running(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, math.nan)
+"""What is said of a workload of which nobody can tell anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,8 @@ class Workload:
     """Decisions are recorded and served to nobody."""
     max_replica_hours_per_day: float | None = None
     lead_s: float = DEFAULT_LEAD_S
+    lead_stated: bool = False
+    """Whether somebody said so; what is measured takes its place otherwise."""
     min_replicas: int | None = None
     max_replicas: int | None = None
     step_s: float = 15.0
@@ -152,7 +167,9 @@ class Workloads:
     lead_s: FloatArray
     """From asking for a replica to its serving, with metric lag and HPA sync."""
     tolerance: FloatArray
-    """The HPA's tolerance, both ways."""
+    """The HPA's tolerance upwards."""
+    tolerance_down: FloatArray
+    """The same downwards."""
     minimum: IntArray
     """Smallest replica count that may be asked for."""
     maximum: IntArray
@@ -255,6 +272,8 @@ class Decisions:
     """What was decided."""
     value: FloatArray
     """What is sent, so that the HPA does what was decided."""
+    reached: IntArray
+    """What the HPA makes of it; UNKNOWN where nobody can tell what runs."""
     active: BoolArray
     """Whether the workload should run at all (KEDA's 0 ↔ 1)."""
     mode: IntArray
@@ -295,8 +314,9 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
     def counts(values: list[int]) -> IntArray:
         return np.array(values, dtype=np.int64)
 
-    lead_s = numbers([w.lead_s + w.metric_lag_s + HPA_SYNC_S for w in workloads])
+    lead_s = numbers([whole_lead_s(w, w.lead_s) for w in workloads])
     steps = numbers([w.step_s for w in workloads])
+    tolerances = [DEFAULT_TOLERANCE if w.tolerance is None else w.tolerance for w in workloads]
     return Workloads(
         threshold=numbers([w.threshold for w in workloads]),
         capacity=numbers([w.capacity if w.capacity is not None else w.threshold for w in workloads]),
@@ -304,9 +324,10 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         capacity_known=np.array([w.kind is Kind.RATE or w.capacity is not None for w in workloads], dtype=np.bool_),
         activation=numbers([w.activation_threshold for w in workloads]),
         slo=numbers([np.nan if w.slo is None else w.slo for w in workloads]),
-        h=np.maximum(np.ceil(lead_s / steps - 1e-9), 1).astype(np.int64),
+        h=window_steps(lead_s, steps),
         lead_s=lead_s,
-        tolerance=numbers([DEFAULT_TOLERANCE if w.tolerance is None else w.tolerance for w in workloads]),
+        tolerance=numbers(tolerances),
+        tolerance_down=numbers(tolerances),
         minimum=counts([w.min_replicas or 0 for w in workloads]),
         maximum=counts([UNBOUNDED if w.max_replicas is None else w.max_replicas for w in workloads]),
         hpa_minimum=counts([UNKNOWN] * len(workloads)),
@@ -320,6 +341,16 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         paused=np.zeros(len(workloads), np.bool_),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
+
+
+def whole_lead_s(workload: Workload, lead_s: float) -> float:
+    """From asking for a replica to its serving, with what passes before the HPA asks at all."""
+    return lead_s + workload.metric_lag_s + HPA_SYNC_S
+
+
+def window_steps(lead_s: FloatArray, step_s: FloatArray | float) -> IntArray:
+    """Lead window in steps, at least one."""
+    return np.maximum(np.ceil(lead_s / step_s - 1e-9), 1).astype(np.int64)
 
 
 def take(columns: Columns, rows: IntArray | slice) -> Columns:

@@ -17,11 +17,10 @@ WITH_BEHAVIOR = np.array([True])
 
 def reactive_rules(fleet: Workloads) -> HpaRules:
     """The rule that Foresail replaces: the HPA with its defaults on the load itself, target = threshold; (B, 1)."""
-    tolerance = fleet.tolerance[:, None]
     return HpaRules(
         target=fleet.threshold[:, None],
-        tolerance_up=tolerance,
-        tolerance_down=tolerance,
+        tolerance_up=fleet.tolerance[:, None],
+        tolerance_down=fleet.tolerance_down[:, None],
         minimum=np.maximum(fleet.minimum, 1)[:, None],
         maximum=fleet.maximum[:, None],
         up=UP,

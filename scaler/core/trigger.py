@@ -243,6 +243,7 @@ def _complete(values: dict[str, object], inactive: tuple[str, ...]) -> Workload:
     workload = Workload(
         fingerprint=_fingerprint(values),
         inactive=inactive,
+        lead_stated="lead_s" in values,
         **values,  # type: ignore[arg-type]
     )
     low, high = workload.min_replicas, workload.max_replicas

@@ -1,5 +1,6 @@
 """What is sent, judged by what the HPA makes of it (KEDA.md §6, DESIGN.md §3 "Dead band")."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.core.dead_band import BandState, encode, initial_state
+from scaler.core.dead_band import BandState, encode, initial_state, reached
 from scaler.core.domain import UNBOUNDED, UNKNOWN
 from scaler.core.hpa import HpaRules, policy, step
 from scaler.core.hpa import initial_state as hpa_state
@@ -264,3 +265,28 @@ def test_rows_do_not_see_each_other():
     wanted, replicas = counts(9, 21, 100), counts(10, 20, 95)
     value, _ = encode(wanted, replicas, np.full(3, True), np.full(3, DEAR), fleet, initial_state(3))
     assert value.tolist() == [sent(9, 10), sent(21, 20), sent(100, 95)]
+
+
+@given(
+    wanted=st.integers(1, 120),
+    replicas=st.integers(1, 100),
+    up=st.sampled_from([0.0, 0.05, 0.1, 0.3]),
+    down=st.sampled_from([0.0, 0.05, 0.1, 0.3]),
+    price=st.sampled_from([DEAR, CHEAP]),
+)
+def test_what_the_hpa_will_make_of_a_value_is_known_beforehand(wanted, replicas, up, down, price):
+    columns = {"hpa_minimum": 1, "hpa_maximum": 100, "tolerance": up, "tolerance_down": down}
+    value = sent(min(wanted, 100), replicas, price=price, **columns)
+    rules = replace(hpa_rules(up, 1, 100), tolerance_down=loads(down))
+    does, _ = step(loads(value), counts(replicas), rules, hpa_state((1,)))
+    assert reached(loads(value), counts(replicas), some_fleet(**columns))[0] == does[0]
+
+
+def test_tolerances_that_differ_count_each_their_way():
+    assert sent(21, 20, tolerance=0.0, tolerance_down=0.3) == 21.0
+    value = sent(19, 20, price=CHEAP, tolerance=0.0, tolerance_down=0.3)
+    assert reached(loads(value), counts(20), some_fleet(tolerance=0.0, tolerance_down=0.3))[0] == 20
+
+
+def test_nobody_can_say_what_the_hpa_does_on_unknown_replicas():
+    assert reached(loads(7.0), counts(UNKNOWN), some_fleet())[0] == UNKNOWN

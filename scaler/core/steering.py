@@ -1,0 +1,153 @@
+"""What people ask of a workload by hand: annotations `foresail.dev/*` of its ScaledObject, or the same in a file.
+
+    foresail.dev/override: {"replicas": 12, "from": "2026-09-16T10:00:00Z", "until": "2026-09-16T12:00:00Z",
+                            "reason": "sale", "by": "ann"}
+    foresail.dev/shadow: "true"                      serve the reactive answer, whatever the trigger says; or "false"
+    foresail.dev/rollback: "2026-09-16T10:00:00Z"    use no model that was fitted to data up to then
+
+What cannot be understood changes nothing and is named; what has expired is as good as gone.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from scaler.core.domain import UNBOUNDED, UNKNOWN
+
+PREFIX = "foresail.dev/"
+OVERRIDE, SHADOW, ROLLBACK = PREFIX + "override", PREFIX + "shadow", PREFIX + "rollback"
+SKEW_S = 300.0
+"""Difference of clocks that is borne: what begins no later than so far ahead has begun."""
+LONGEST_S = 30 * 86_400.0
+"""Longest override: one without an end is one that everybody forgets."""
+FIELDS = ("replicas", "from", "until", "reason", "by")
+LONGEST_TEXT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Replicas fixed by hand."""
+
+    replicas: int
+    from_s: float
+    until_s: float
+    reason: str
+    by: str
+
+    def as_annotation(self) -> str:
+        """The annotation's value."""
+        stamps = {"from": stamp_of(self.from_s), "until": stamp_of(self.until_s)}
+        return json.dumps({"replicas": self.replicas, **stamps, "reason": self.reason, "by": self.by})
+
+    def __str__(self) -> str:
+        return f"{self.replicas} replicas until {stamp_of(self.until_s)} by {self.by}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What is in force at one moment, and what is not and why."""
+
+    override: Override | None = None
+    shadow: bool | None = None
+    """None where nobody says."""
+    rollback_s: float = -math.inf
+    """No model with a cutoff up to here."""
+    refused: tuple[str, ...] = field(default=())
+    """What was asked for and is not in force, with the reason."""
+
+    @property
+    def replicas(self) -> int:
+        """What is fixed by hand, UNKNOWN where nothing is."""
+        return UNKNOWN if self.override is None else self.override.replicas
+
+
+NOTHING = Steering()
+
+
+def read(annotations: Mapping[str, str], now_s: float) -> Steering:
+    """What the annotations ask for at `now_s`."""
+    if not annotations:
+        return NOTHING
+    refused: list[str] = []
+    override, shadow, rollback_s = None, None, -math.inf
+    for key, value in sorted(annotations.items()):
+        try:
+            if key == OVERRIDE:
+                override = _in_force(override_of(value), now_s)
+            elif key == SHADOW:
+                shadow = _flag(value)
+            elif key == ROLLBACK:
+                rollback_s = _past(value, now_s)
+            elif key.startswith(PREFIX):
+                raise ValueError(_unknown(key))  # noqa: TRY301 - one place names what is refused
+        except ValueError as error:
+            refused.append(f"{key}: {error}"[:LONGEST_TEXT])
+    return Steering(override, shadow, rollback_s, tuple(refused))
+
+
+def override_of(text: str) -> Override:
+    """Understand an override. Raises ValueError that names what is wrong."""
+    try:
+        asked = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"must be JSON, not {text[:80]!r}") from error
+    if not isinstance(asked, dict):
+        raise ValueError(f"must be a JSON object, not {text[:80]!r}")  # noqa: TRY004 - one error for what is refused
+    wrong = sorted(set(asked) ^ set(FIELDS))
+    if wrong:
+        raise ValueError(f"must have exactly the keys {', '.join(FIELDS)}: look at {', '.join(wrong)}")
+    replicas = asked["replicas"]
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= UNBOUNDED:
+        raise ValueError(f"replicas must be a whole number from 0 to {UNBOUNDED}, not {replicas!r}")
+    reason, by = asked["reason"], asked["by"]
+    if not (isinstance(reason, str) and isinstance(by, str) and reason.strip() and len(reason) + len(by) <= 500):
+        raise ValueError("reason and by must be text of at most 500 characters, and the reason must be given")
+    from_s, until_s = moment(asked["from"]), moment(asked["until"])
+    if not 0.0 < until_s - from_s <= LONGEST_S:
+        raise ValueError(f"must end after it begins, and within {LONGEST_S / 86_400.0:g} days")
+    return Override(replicas, from_s, until_s, reason, by)
+
+
+def _in_force(override: Override, now_s: float) -> Override:
+    if now_s >= override.until_s:
+        raise ValueError(f"expired at {stamp_of(override.until_s)}; remove it")
+    if now_s < override.from_s - SKEW_S:
+        raise ValueError(f"begins at {stamp_of(override.from_s)}: not yet, or the clock that wrote it is ahead")
+    return override
+
+
+def _flag(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(f'must be "true" or "false", not {text[:80]!r}')
+    return text == "true"
+
+
+def _past(text: str, now_s: float) -> float:
+    at_s = moment(text)
+    if at_s > now_s + SKEW_S:
+        raise ValueError(f"{text[:40]} is ahead: it would refuse models that do not exist yet")
+    return at_s
+
+
+def _unknown(key: str) -> str:
+    close = difflib.get_close_matches(key, (OVERRIDE, SHADOW, ROLLBACK), n=1)
+    return f"unknown; did you mean {close[0]}?" if close else f"unknown; known are {OVERRIDE}, {SHADOW} and {ROLLBACK}"
+
+
+def moment(text: object) -> float:
+    """Unix seconds of an RFC 3339 stamp. Raises ValueError."""
+    try:
+        stamp = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise ValueError(f"must be a time such as 2026-09-16T10:00:00Z, not {str(text)[:40]!r}") from error
+    if stamp.tzinfo is None:
+        raise ValueError(f"must say its zone, such as 2026-09-16T10:00:00Z, not {str(text)[:40]!r}")
+    return stamp.timestamp()
+
+
+def stamp_of(at_s: float) -> str:
+    """RFC 3339, in UTC, whole seconds."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

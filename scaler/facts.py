@@ -1,0 +1,115 @@
+"""What an owner must know of a workload, found in its newest decision and in what was asked by hand."""
+
+import math
+from datetime import UTC, datetime
+
+from scaler.announcer import Fact
+from scaler.board import Posted
+from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Mode
+from scaler.core.start_up import LeadTime
+from scaler.core.steering import Override, Steering
+from scaler.core.trust import Cause
+from scaler.engine import Engine
+from scaler.fleet import Fleet
+from scaler.roster import Key
+
+LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
+"""Modes that an owner should look at."""
+STUCK_S = 300.0
+"""Time in the HPA's band from which it is told: a value inside it for a minute is nobody's trouble."""
+DIFFERS = 0.25
+"""Share by which a stated lead time may miss the measured one."""
+
+
+class Watchman:
+    """Facts of all workloads, look by look: what is told of a change needs what was before it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._modes: dict[Key, Mode] = {}
+        self._overrides: dict[Key, Override | None] = {}
+        self._stuck_since_s: dict[Key, float] = {}
+
+    def look(self, key: Key, steered: Steering, lead: LeadTime | None) -> list[Fact]:
+        """What is to be told of a workload now."""
+        posted = self._engine.board.get(key)
+        found = [Fact("AnnotationRefused", reason) for reason in steered.refused]
+        found += self._override(key, steered.override)
+        if posted is not None:
+            fleet, row = self._engine.row_of(key)
+            found += self._mode(key, posted)
+            found += _peak(posted, fleet, row)
+            found += self._band(key, posted, fleet, row)
+            found += _bounds(steered.override, fleet, row)
+        return found + self._lead(key, lead)
+
+    def forget(self, keys: set[Key]) -> None:
+        """Remember only these workloads."""
+        for memory in (self._modes, self._overrides, self._stuck_since_s):
+            for key in [key for key in memory if key not in keys]:
+                del memory[key]
+
+    def _mode(self, key: Key, posted: Posted) -> list[Fact]:
+        was = self._modes.get(key)
+        self._modes[key] = posted.mode
+        if was is None or was is posted.mode:
+            return []
+        why = Cause(posted.decisions.cause[posted.row]).label
+        return [Fact("ModeChanged", f"{was.label} → {posted.mode.label}: {why}", warning=posted.mode in LOUD)]
+
+    def _override(self, key: Key, now: Override | None) -> list[Fact]:
+        was = self._overrides.get(key)
+        self._overrides[key] = now
+        if was == now:
+            return []
+        if now is not None:
+            return [Fact("OverrideInForce", f"fixed by hand: {now}", warning=False)]
+        return [Fact("OverrideEnded", f"no longer fixed by hand: {was}", warning=False)]
+
+    def _band(self, key: Key, posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
+        made, at = posted.decisions, posted.row
+        decided, runs, reached = (int(c[at]) for c in (made.predicted_replicas, made.replicas, made.reached))
+        if reached in {UNKNOWN, decided} or reached != runs or not posted.active:
+            self._stuck_since_s.pop(key, None)
+            return []
+        if posted.t_s - self._stuck_since_s.setdefault(key, posted.t_s) < STUCK_S:
+            return []
+        columns = fleet.columns
+        band = float((columns.tolerance if decided > runs else columns.tolerance_down)[row])
+        return [
+            Fact(
+                "HpaWillNotFollow",
+                f"the HPA stays at {runs} replicas where {decided} were decided: inside its {100 * band:g} % band",
+            )
+        ]
+
+    def _lead(self, key: Key, lead: LeadTime | None) -> list[Fact]:
+        workload = self._engine.roster.entries[key].workload
+        if lead is None or not workload.lead_stated or abs(lead.lead_s / workload.lead_s - 1.0) <= DIFFERS:
+            return []
+        measured = f"P95 of {lead.pods} pods {math.ceil(lead.lead_s):d} s"
+        return [Fact("LeadTimeDiffers", f"leadTime is stated as {workload.lead_s:g} s, measured is {measured}")]
+
+
+def _peak(posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
+    needed, maximum = int(posted.decisions.predictive[posted.row]), int(fleet.columns.maximum[row])
+    if needed <= maximum:
+        return []
+    until_s = posted.t_s + float(fleet.columns.lead_s[row]) - HPA_SYNC_S
+    at = datetime.fromtimestamp(until_s, UTC).strftime("%H:%M")
+    return [Fact("PeakAboveMaximum", f"forecast peak until {at} UTC needs {needed} replicas, maximum is {maximum}")]
+
+
+def _bounds(override: Override | None, fleet: Fleet, row: int) -> list[Fact]:
+    if override is None:
+        return []
+    if fleet.columns.paused[row]:
+        return [
+            Fact("OverrideWhilePaused", "replicas were fixed by hand, but KEDA has paused scaling: what runs stays")
+        ]
+    low, high = int(fleet.columns.minimum[row]), int(fleet.columns.maximum[row])
+    if low <= override.replicas <= high:
+        return []
+    served = min(max(override.replicas, low), high)
+    said = f"{override.replicas} replicas were fixed by hand, but {low} to {high} are allowed: {served} are served"
+    return [Fact("OverrideOutsideBounds", said)]
