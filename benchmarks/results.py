@@ -18,6 +18,7 @@ from scaler.core.simulator.score import geometric_mean
 from scaler.result import HINDSIGHT
 
 LEADS_S = (60, 300, 600)
+"""Unless others are named: `python -m benchmarks.results 300`."""
 DAYS = 21
 OUT = Path("var/results")
 PAGE = Path("docs/results.md")
@@ -40,12 +41,12 @@ with the price of a shortage that the service finds by itself: the share of the 
 Result = dict[str, Any]
 
 
-def main() -> None:
+def main(leads_s: Sequence[int]) -> None:
     """Judge what is not judged yet, and write the page."""
     folder = os.environ.get("FORESAIL_TRACES")
     if folder is None:
         sys.exit("FORESAIL_TRACES names no folder of histories (CSV: timestamp,value)")
-    leads = ",".join(str(lead) for lead in LEADS_S)
+    leads = ",".join(str(lead_s) for lead_s in leads_s)
     options = ["--days", str(DAYS), "--leads", leads, "--controllers", OURS, "--out", str(OUT)]
     subprocess.run([sys.executable, "-m", "scaler", "backtest", "--suite", folder, *options], check=True)
     found = [json.loads(path.read_text()) for path in sorted(OUT.glob("*/result.json"))]
@@ -54,14 +55,16 @@ def main() -> None:
 
 def page(found: Sequence[Result]) -> Iterator[str]:
     """Lines of the page."""
-    yield INTRO.format(histories=len({one["trace"] for one in found}), days=DAYS, leads=", ".join(map(str, LEADS_S)))
-    for lead_s in LEADS_S:
+    leads_s = sorted({one["lead_s"] for one in found})
+    leads = ", ".join(f"{lead_s:g}" for lead_s in leads_s)
+    yield INTRO.format(histories=len({one["trace"] for one in found}), days=DAYS, leads=leads)
+    for lead_s in leads_s:
         yield from _section([one for one in found if one["lead_s"] == lead_s], lead_s)
 
 
-def _section(found: Sequence[Result], lead_s: int) -> Iterator[str]:
+def _section(found: Sequence[Result], lead_s: float) -> Iterator[str]:
     yield ""
-    yield f"## Lead time {lead_s} s"
+    yield f"## Lead time {lead_s:g} s"
     yield ""
     dense = [one for one in found if one["trace"] in DENSE]
     lost = [f"{one['trace']} ({ratio:.2f})" for one in found if (ratio := ratio_of(one)) is not None and ratio > 1.0]
@@ -121,4 +124,4 @@ def _cell(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main([int(lead_s) for lead_s in sys.argv[1:]] or LEADS_S)
