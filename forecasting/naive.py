@@ -1,7 +1,8 @@
 """Seasonal naive and last value: the window one season ago, or the level now, each with its own past errors.
 
-The yardstick of every other forecaster, and what serves until one of them is fitted. The season that did best on the
-history is kept, or none; the quantiles are the median-free distribution of log(actual / naive) over the history.
+The yardstick of every other forecaster, and what serves until one of them is fitted. A season is kept where it did
+better on the history than none, and by more than chance would have it; the quantiles are the median-free distribution
+of log(actual / naive) over the history.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class NaiveConfig:
     """Origins compared, spread evenly over the history: few enough for a fit at first sight, in milliseconds."""
     min_rows: int = 60
     """Origins with a known window that a fit takes: one hour of minutes."""
+    sure: float = 2.0
+    """Standard errors by which a season must forecast better over disjoint windows: by chance once in forty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def fit(history: History, h: int, *, averaged: bool, config: NaiveConfig = Naive
         raise NotEnoughHistory(f"naive: {known.sum()} origins with a known lead window, {config.min_rows} needed")
     situation = describe(history, rows, np.full(len(rows.h), epsilon))
     seasonal = situation.season_mean if averaged else situation.season_peak
-    best, best_loss = (-1, np.zeros((2, len(LEVELS)))), np.inf
+    apart = -(-h // max(round(float(np.diff(rows.origin_s[:2]).sum()) / history.step_s), 1))
+    best, lost = (-1, np.zeros((2, len(LEVELS)))), np.full(len(window), np.inf)
     for season in range(-1, len(SEASONS_S)):
         base = situation.level if season < 0 else seasonal[:, season]
         usable = known & ~np.isnan(base)
@@ -63,10 +67,22 @@ def fit(history: History, h: int, *, averaged: bool, config: NaiveConfig = Naive
             continue
         logs = np.log(np.stack([window, last])[:, usable] + epsilon) - np.log(base[usable] + epsilon)
         offsets = np.quantile(logs, LEVELS, axis=1).T
-        loss = pinball(logs[0], np.broadcast_to(offsets[0], (usable.sum(), len(LEVELS))))[:, 1:].mean()
-        if loss < best_loss:
-            best, best_loss = (season, offsets), loss
+        loss = np.full(len(window), np.nan)
+        loss[usable] = pinball(logs[0], np.broadcast_to(offsets[0], (usable.sum(), len(LEVELS))))[:, 1:].mean(axis=1)
+        if season < 0 or _surely_better((lost - loss)[::apart], config.sure):
+            best, lost = (season, offsets), loss
     return NaiveParams(np.array([best[0]]), best[1][None], np.array([epsilon]), np.array([averaged]))
+
+
+def _surely_better(gain: FloatArray, sure: float) -> bool:
+    """Whether the mean of independent gains, (R,) with NaN where unknown, exceeds 0 by `sure` standard errors.
+
+    Infinite gains are over nothing at all.
+    """
+    gain = gain[~np.isnan(gain)]
+    if not np.isfinite(gain).any():
+        return len(gain) > 0
+    return bool(gain.mean() > sure * gain.std() / np.sqrt(len(gain)))
 
 
 def predict(params: NaiveParams, history: History, rows: Rows) -> Quantiles:

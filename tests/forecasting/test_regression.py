@@ -91,14 +91,27 @@ def test_naive_keeps_the_season_that_served_best():
     def daily(t_s):
         return 200.0 + 150.0 * np.sin(2 * np.pi * t_s / DAY_S)
 
-    def weekly(t_s):
-        day = np.floor(t_s / DAY_S)
-        return daily(t_s) * np.where(day % 7 < 2, 0.3, 1.0)
-
     def walking(t_s):
         steps = np.random.default_rng(1).standard_normal(len(t_s))
         return 100.0 * np.exp(np.cumsum(steps) * 0.003)
 
     chosen = [naive.fit(history_of(load, 6 * DAY_S), 20, averaged=False).season[0] for load in (daily, walking)]
     assert chosen == [0, -1]
-    assert naive.fit(history_of(weekly, 8 * DAY_S), 20, averaged=False).season[0] in {-1, 0, 1, 2}
+
+
+def test_naive_takes_no_season_for_chance():
+    def seasonless(seed):
+        def load(t_s):
+            rng = np.random.default_rng(seed)
+            held = np.repeat(np.exp(0.3 * rng.standard_normal(len(t_s) // 20 + 1)), 20)[: len(t_s)]
+            return 100.0 * held * np.exp(0.05 * rng.standard_normal(len(t_s)))
+
+        return load
+
+    def chosen(sure):
+        config = naive.NaiveConfig(sure=sure)
+        fits = [naive.fit(history_of(seasonless(n), 4 * DAY_S), 20, averaged=False, config=config) for n in range(20)]
+        return [int(fitted.season[0]) for fitted in fits].count(-1)
+
+    assert chosen(naive.NaiveConfig().sure) >= 19
+    assert chosen(0.0) <= 15
