@@ -14,7 +14,7 @@ from forecasting import boosting, harmonic, naive, occasions, regression
 from forecasting.calendar import EVENTS
 from forecasting.cleaning import cleaned, launched
 from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles, nothing_said
 from forecasting.series import History, Rows
 
 NOBODY, NAIVE, BOOSTING = 0, 1, 2
@@ -93,17 +93,16 @@ def predict(models: Models, history: History, rows: Rows) -> Quantiles:
 
 def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
     speaker = models.speaker[rows.workload]
-    peak, path = np.full((2, len(rows.h), len(LEVELS)), np.nan)
-    level, ceiling = np.full((2, len(rows.h)), np.nan)
+    together = nothing_said(len(rows.h))
     for number, forecast in ((BOOSTING, _boosting), (NAIVE, _naive)):
-        if (speaker == number).all():
-            return forecast(models, history, rows)
         chosen = np.flatnonzero(speaker == number)
+        if len(chosen) == len(rows.h):
+            return forecast(models, history, rows)
         if len(chosen):
-            said = forecast(models, history, rows if len(chosen) == len(rows.h) else rows.some(chosen))
-            peak[chosen], path[chosen] = said.peak, said.path
-            level[chosen], ceiling[chosen] = said.level, said.ceiling
-    return Quantiles(peak, path, level, ceiling)
+            said = forecast(models, history, rows.some(chosen))
+            for name in Quantiles.__slots__:
+                getattr(together, name)[chosen] = getattr(said, name)
+    return together
 
 
 def _boosting(models: Models, history: History, rows: Rows) -> Quantiles:

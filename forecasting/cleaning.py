@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from forecasting.calendar import DAY_S
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from forecasting.series import History
+from forecasting.series import History, median_of
 
 IDLE_S = DAY_S
 """Shortest stretch of zeros before the first load that is taken for the time before a launch."""
@@ -45,8 +45,7 @@ def launched(history: History) -> History:
     if not len(loaded) or (loaded[0] - known[0]) * history.bucket_s < IDLE_S:
         return history
     begin_s = history.bucket_end_s - (history.mean.shape[1] - loaded[0]) * history.bucket_s
-    blocks = history.coarse_end_s - history.coarse_s * np.arange(history.coarse_mean.shape[1])[::-1]
-    buckets, dead = np.arange(history.mean.shape[1]) < loaded[0], blocks <= begin_s
+    buckets, dead = np.arange(history.mean.shape[1]) < loaded[0], history.coarse_stops_s <= begin_s
     return replace(
         history,
         mean=np.where(buckets, np.float32(np.nan), history.mean),
@@ -92,9 +91,7 @@ def lonely_spikes(largest: FloatArray, bucket_s: float, epsilon: float) -> BoolA
 def _running_median(logs: FloatArray) -> FloatArray:
     """Median of the known values among the AROUND centred at each, (m,); NaN where none is known."""
     half = AROUND // 2
-    rising = np.sort(sliding_window_view(np.pad(logs, half, constant_values=np.nan), AROUND), axis=1)
-    middle = np.maximum((~np.isnan(rising)).sum(axis=1) - 1, 0) // 2
-    return np.asarray(rising[np.arange(len(logs)), middle])
+    return median_of(sliding_window_view(np.pad(logs, half, constant_values=np.nan), AROUND))
 
 
 def _runs(high: IntArray, above: FloatArray, apart: int) -> tuple[FloatArray, list[IntArray]]:

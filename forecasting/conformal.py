@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecasting.forecast import LEVELS, FloatArray, IntArray
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, Rows, lead_buckets
 from forecasting.training import dithered_targets
 
@@ -91,6 +91,16 @@ def kept_at(moment_s: FloatArray, peak: FloatArray, level: FloatArray, bucket_s:
     spacing_s = stride_s(bucket_s)
     chosen = (np.abs(moment_s - np.rint(moment_s / spacing_s) * spacing_s) < 1e-6) & ~np.isnan(peak[:, 0] + level)
     return Kept(moment_s[chosen], level[chosen].astype(np.float32), peak[chosen].astype(np.float32))
+
+
+def keep(record: Record, said: Quantiles, stale: BoolArray, now_s: float, bucket_s: float) -> None:
+    """Write the forecasts of B workloads made at `now_s`, on a stride, into their record; `stale` ones are not kept."""
+    number = int(now_s // stride_s(bucket_s))
+    slot = number % record.number.shape[1]
+    known = ~stale & ~np.isnan(said.peak[:, 0] + said.level)
+    record.number[:, slot] = np.where(known, number, -1)
+    record.level[:, slot] = said.level
+    record.peak[:, slot] = said.peak
 
 
 def filled(kept: Kept, bucket_s: float) -> Record:

@@ -43,11 +43,6 @@ class Part(IntEnum):
     """The errors have leaned to one side ever since some moment (Page and Hinkley)."""
 
 
-DATA = slice(0, 4)
-"""Parts that look at the load alone."""
-ERRORS = slice(4, 8)
-"""Parts that look at forecasts."""
-
 LEVEL_NOW_S, LEVEL_BEFORE_S = 600.0, 3600.0
 """A level is the mean of ten minutes, for a burst is no level, and is compared with the hour before them."""
 LEVEL_LAGS_S = (DAY_S, 7 * DAY_S)

@@ -12,7 +12,7 @@ import numpy as np
 
 from forecasting import conformal
 from forecasting.conformal import Joined, Track
-from forecasting.forecast import LEVELS, BoolArray, FloatArray, Quantiles, ordered
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles, ordered
 from forecasting.scores import pinball
 
 REFRESH_S = 3600.0
@@ -50,6 +50,12 @@ def due_s(now_s: FloatArray | float, phase_s: FloatArray | float) -> FloatArray:
     return np.asarray((np.asarray(now_s) - phase_s) // REFRESH_S * REFRESH_S + phase_s)
 
 
+def looks(moment_s: FloatArray, phase_s: float) -> tuple[IntArray, IntArray]:
+    """Which of rising `moment_s` (T,) look anew, (L,), and how many moments each look serves, (L,)."""
+    firsts = np.flatnonzero(np.diff(due_s(moment_s, phase_s), prepend=-np.inf))
+    return firsts, np.diff(firsts, append=len(moment_s))
+
+
 def looked(state: EnsembleState, track: Track, epsilon: float, at_s: float, bucket_s: float) -> EnsembleState:
     """State of one workload after a look at its track; unchanged where too little is known."""
     due = np.array([at_s])
@@ -60,8 +66,7 @@ def looked(state: EnsembleState, track: Track, epsilon: float, at_s: float, buck
     growth = conformal.shift(track, level, epsilon)
     weight = np.exp(-track.age_s / DECAY_S)
     fitted, persistent = (
-        _loss(track, ordered(np.exp(np.log(said + epsilon) + by) - epsilon), weight)
-        for said, by in ((track.peak, shift), (level, growth))
+        _loss(track, _shifted(said, by, epsilon), weight) for said, by in ((track.peak, shift), (level, growth))
     )
     was = bool(state.persistent[0])
     heard = not fitted < BETTER * persistent if was else persistent < BETTER * fitted
@@ -77,10 +82,17 @@ def applied(state: EnsembleState, said: Quantiles, epsilon: FloatArray) -> Quant
     """What is served of R forecasts, one row of the state each; the path is left as it was said."""
     offset = epsilon[:, None]
     base = np.where(state.persistent[:, None], np.maximum(said.level, 0.0)[:, None], said.peak)
-    # A product, not a sum of logarithms: without a shift nothing changes, and no load stays exactly no load.
-    shifted = (base + offset) * np.exp(np.where(state.persistent[:, None], state.growth, state.shift)) - offset
+    shifted = _shifted(base, np.where(state.persistent[:, None], state.growth, state.shift), offset)
     ceiling = np.fmax(said.ceiling, said.peak[:, 0])[:, None]
-    return Quantiles(ordered(np.fmin(shifted, ceiling)), said.path, said.level, said.ceiling)
+    return Quantiles(np.fmin(shifted, ceiling), said.path, said.level, said.ceiling)
+
+
+def _shifted(said: FloatArray, by: FloatArray, offset: FloatArray | float) -> FloatArray:
+    """Quantiles, (R, Q), with `by` added to their logarithms.
+
+    A product, not a sum of logarithms: without a shift nothing changes, and no load stays exactly no load.
+    """
+    return ordered((said + offset) * np.exp(by) - offset)
 
 
 def replayed(
@@ -91,13 +103,10 @@ def replayed(
     `context` is epsilon, the phase of the looks and the bucket spacing.
     """
     epsilon, phase_s, bucket_s = context
-    due = due_s(moment_s, phase_s)
-    firsts = np.flatnonzero(np.diff(due, prepend=-np.inf))
+    firsts, repeats = looks(moment_s, phase_s)
     states = []
-    for first in firsts.tolist():
-        at_s = float(moment_s[first])
-        state = looked(state, past.until(at_s), epsilon, float(due[first]), bucket_s)
+    for at_s, due in zip(moment_s[firsts].tolist(), due_s(moment_s[firsts], phase_s).tolist(), strict=True):
+        state = looked(state, past.until(at_s), epsilon, due, bucket_s)
         states.append(state)
-    repeats = np.diff([*firsts.tolist(), len(moment_s)])
     parts = (np.concatenate([getattr(one, name) for one in states]) for name in EnsembleState.__slots__)
     return EnsembleState(*(np.repeat(part, repeats, axis=0) for part in parts)), state

@@ -45,14 +45,11 @@ class Quantiles:
     """Largest load worth believing at any level, (R,): readings beyond the last level stop there."""
 
 
-def normal_score(level: FloatArray) -> FloatArray:
-    """Quantile of the standard normal distribution for 0.5 ≤ level < 1, same shape.
-
-    Abramowitz and Stegun 26.2.23: absolute error below 4.5e-4, far below what separates two levels.
-    """
-    t = np.sqrt(-2.0 * np.log(1.0 - level))
-    numerator = 2.515517 + t * (0.802853 + t * 0.010328)
-    return np.asarray(t - numerator / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
+def nothing_said(n: int) -> Quantiles:
+    """No forecast for any of n rows."""
+    peak, path = np.full((2, n, len(LEVELS)), np.nan)
+    level, ceiling = np.full((2, n), np.nan)
+    return Quantiles(peak, path, level, ceiling)
 
 
 def at_level(quantiles: FloatArray, level: FloatArray, offset: FloatArray) -> FloatArray:

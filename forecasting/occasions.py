@@ -60,7 +60,7 @@ def _free(calendar: Calendar, moment_s: float) -> bool:
 
 def _rise(history: History, begin_s: float, end_s: float, epsilon: float) -> float:
     """Largest load of [begin_s, end_s) over the mean of the time before it; NaN where either is unknown."""
-    stops_s = history.coarse_end_s - history.coarse_s * np.arange(history.coarse_mean.shape[1])[::-1]
+    stops_s = history.coarse_stops_s
     starts_s = stops_s - history.coarse_s
     inside = (stops_s > begin_s) & (starts_s < end_s)
     before = (stops_s <= begin_s) & (starts_s >= begin_s - BEFORE_S)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecasting.calendar import DAY_S, local
 from forecasting.forecast import FloatArray, IntArray
-from forecasting.series import History, Rows, earlier_s, gather, recent_windows
+from forecasting.series import History, Rows, earlier_s, gather, median_of, recent_windows
 
 MISSING = np.float32(-1e30)
 LEVEL_S = 300.0
@@ -94,7 +94,7 @@ def _days(
     before, before20, mean, peak, envelope = _same_windows(history, rows, offset)
     over, own = peak - base, peak - before
     named = np.stack([over, mean - base, mean - before, own, before20 - base - recent20, envelope - base], axis=2)
-    pooled = [_mean(own), _largest(own), _median(own), _median(over), _largest(over), -_largest(-over)]
+    pooled = [_mean(own), _largest(own), median_of(own), median_of(over), _largest(over), -_largest(-over)]
     return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1)
 
 
@@ -148,13 +148,6 @@ def _mean(values: FloatArray) -> FloatArray:
 
 def _largest(values: FloatArray) -> FloatArray:
     return np.fmax.accumulate(values, axis=1)[:, -1]
-
-
-def _median(values: FloatArray) -> FloatArray:
-    """Lower median of the known values of each row, (R,)."""
-    rising = np.sort(values, axis=1)
-    middle = np.maximum((~np.isnan(values)).sum(axis=1) - 1, 0) // 2
-    return np.asarray(rising[np.arange(len(values)), middle])
 
 
 def _place(history: History, rows: Rows) -> FloatArray:

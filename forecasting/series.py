@@ -74,6 +74,11 @@ class History:
         return coarse_spacing(self.step_s)
 
     @property
+    def coarse_stops_s(self) -> FloatArray:
+        """Stamps of the ends of the coarse blocks, (c,)."""
+        return self.coarse_end_s - self.coarse_s * np.arange(self.coarse_mean.shape[1], dtype=np.float64)[::-1]
+
+    @property
     def samples_per_bucket(self) -> int:
         """Fine samples in one bucket."""
         return round(self.bucket_s / self.step_s)
@@ -253,6 +258,13 @@ def _in_turn(candidates: IntArray, usable: BoolArray, otherwise: IntArray) -> In
     turn = np.arange(otherwise.shape[1]) % np.maximum(count, 1)
     chosen = np.take_along_axis(candidates, np.take_along_axis(order, turn, axis=1), axis=1)
     return np.where(count > 0, chosen, otherwise)
+
+
+def median_of(values: FloatArray) -> FloatArray:
+    """Lower median of the known values of each row, (R,); NaN where none is known."""
+    rising = np.sort(values, axis=1)
+    middle = np.maximum((~np.isnan(rising)).sum(axis=1) - 1, 0) // 2
+    return np.asarray(rising[np.arange(len(rising)), middle])
 
 
 def lead_buckets(history: History, h: IntArray) -> IntArray:

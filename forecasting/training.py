@@ -34,12 +34,7 @@ def rows_at(history: History, index: IntArray, h: int) -> Rows:
 
 def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
     """What came after each origin: peak (or mean) of the lead window, and its last bucket's mean; (R,), NaN unknown."""
-    first = bucket_index(history, rows.origin_s) + 1
-    n = lead_buckets(history, rows.h)
-    _, after = windows_around(history, rows.workload, first, 0, n)
-    ended = first + n <= history.mean.shape[1]
-    last = gather(history.mean, rows.workload, first + n - 1)
-    return np.where(ended & ~_eventful(history, rows), after.mean if averaged else after.maximum, np.nan), last
+    return _targets(history, rows, lead_buckets(history, rows.h), averaged=averaged)
 
 
 def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
@@ -47,10 +42,15 @@ def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[F
 
     Rounding 315 s of 15 s samples up to six minutes would look at 24 samples instead of 21 and forecast too much.
     """
-    first = bucket_index(history, rows.origin_s) + 1
     number = np.rint(rows.origin_s / history.bucket_s).astype(np.int64)
     exact = rows.h * history.step_s / history.bucket_s
     n = np.maximum(np.floor(exact + DITHER[number % len(DITHER)] + 1e-9), 1).astype(np.int64)
+    return _targets(history, rows, n, averaged=averaged)
+
+
+def _targets(history: History, rows: Rows, n: IntArray, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
+    """The same for windows of n buckets, (R,)."""
+    first = bucket_index(history, rows.origin_s) + 1
     _, after = windows_around(history, rows.workload, first, 0, n)
     ended = first + n <= history.mean.shape[1]
     last = gather(history.mean, rows.workload, first + n - 1)

@@ -376,15 +376,8 @@ class Fleet:
             put(self._watch, own, watch.looked(history, errors, take(columns, at)))
 
     def _keep(self, rows: slice, said: Quantiles, t_s: float, stale: BoolArray) -> None:
-        spacing_s = conformal.stride_s(self.ring.bucket_s)
-        if t_s % spacing_s != 0:
-            return
-        number, record = int(t_s // spacing_s), take(self._record, rows)
-        slot = number % record.number.shape[1]
-        known = ~stale & ~np.isnan(said.peak[:, 0] + said.level)
-        record.number[:, slot] = np.where(known, number, -1)
-        record.level[:, slot] = said.level
-        record.peak[:, slot] = said.peak
+        if t_s % conformal.stride_s(self.ring.bucket_s) == 0:
+            conformal.keep(take(self._record, rows), said, stale, t_s, self.ring.bucket_s)
 
     def _part(self, columns: Columns, rows: slice) -> Columns:
         """Rows of the fleet's columns; all of them as they are, which spares a fleet of one (`pipe`) the work."""

@@ -16,10 +16,10 @@ from forecasting.catalog import Models
 from forecasting.conformal import Record
 from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
-from forecasting.forecast import BoolArray, FloatArray, Quantiles
+from forecasting.forecast import BoolArray, FloatArray, Quantiles, nothing_said
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
 from scaler.core import hpa, price, trust, watch
-from scaler.core.domain import UNBOUNDED, Columns, Workloads, take
+from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
 from scaler.core.policies import predictive_range, reactive_rules
 
 REPLAY_S = 3 * DAY_S
@@ -80,7 +80,7 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
     before = _fitted(history, fleet, cutoff_s - span_s)
     peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
     worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
-    later = _moments(history, peaks) > cutoff_s[:, None]
+    later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     return Learnt(models, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
 
@@ -117,15 +117,14 @@ class Replay:
     """Parts of the drift, (B, n, P)."""
 
 
-def _moments(history: History, replay: Replay) -> FloatArray:
-    """Stamps of the n buckets, (n,)."""
-    n_buckets = replay.drift.shape[1]
+def _moments(history: History, n_buckets: int) -> FloatArray:
+    """Stamps of the newest n buckets, (n,)."""
     return np.asarray(history.bucket_end_s - np.arange(n_buckets - 1, -1, -1, dtype=np.float64) * history.bucket_s)
 
 
 def _trusted(history: History, replay: Replay, fleet: Workloads, validated: BoolArray) -> trust.TrustState:
     """Where the ladder stands after the replay, (B,); one step of it per block. `validated` is (B, n)."""
-    moment_s, rules = _moments(history, replay), trust.TrustRules()
+    moment_s, rules = _moments(history, replay.drift.shape[1]), trust.TrustRules()
     known = ~np.isnan(history.mean)
     place = np.arange(known.shape[1])
     newest = np.maximum.accumulate(np.where(known, place, -np.inf), axis=1)
@@ -160,15 +159,14 @@ def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: Floa
     state, rules = price.initial_state(len(fleet.h), bucket_s), reactive_rules(fleet)
     no_backlog = np.zeros(len(fleet.h))
     rule_state, alone = hpa.initial_state((len(fleet.h), 1), bucket_s), np.ones((len(fleet.h), 1), np.int64)
-    for bucket in range(n_buckets):
+    for bucket, moment_s in enumerate(_moments(history, n_buckets).tolist()):
         load = gather(
             history.mean,
             np.arange(len(fleet.h)),
             np.full(len(fleet.h), history.mean.shape[1] - n_buckets + bucket),
         )
         # A row whose replay begins later than that of a row beside it has seen nothing yet.
-        begun = history.bucket_end_s - (n_buckets - 1 - bucket) * bucket_s > begin_s
-        load = np.where(begun, load, np.nan)
+        load = np.where(moment_s > begin_s, load, np.nan)
         alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
         now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], load, said.ceiling[:, bucket])
         needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
@@ -185,41 +183,40 @@ def _forecast_all(
 ) -> Replay:
     """Forecasts at the end of each bucket since the earliest of `begin_s`, the earlier fit's until its successor's."""
     n, n_buckets = len(fleet.h), round((history.bucket_end_s - float(begin_s.min())) / history.bucket_s)
-    back = np.arange(n_buckets - 1, -1, -1, dtype=np.float64)
-    moment_s: FloatArray = history.bucket_end_s - back * history.bucket_s
+    moment_s = _moments(history, n_buckets)
     origin_s = np.tile(moment_s, n)
     rows = Rows(np.repeat(np.arange(n), n_buckets), origin_s, np.repeat(fleet.h, n_buckets), origin_s)
-    fresh = origin_s > np.repeat(cutoff_s, n_buckets)
-    before, after = (catalog.predict(fitted, history, rows) for fitted in models)
-    raw = Quantiles(
-        *(
-            np.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old).reshape(n, n_buckets, *new.shape[1:])
-            for old, new in (
-                (getattr(before, name), getattr(after, name)) for name in ("peak", "path", "level", "ceiling")
-            )
-        )
-    )
+    raw = _by_either(models, history, rows, origin_s > np.repeat(cutoff_s, n_buckets))
     parts = []
     for row in range(n):
         at = slice(row, row + 1)
-        said = Quantiles(raw.peak[row], raw.path[row], raw.level[row], raw.ceiling[row])
+        said = take(raw, slice(row * n_buckets, (row + 1) * n_buckets))
         silent = moment_s <= begin_s[row]
         said = replace(said, peak=np.where(silent[:, None], np.nan, said.peak))
         parts.append(_served(take(history, at), said, take(fleet, at), moment_s, float(models[1].epsilon[row])))
-    peak = np.stack([part[0] for part in parts])
-    served = Quantiles(peak, raw.path, raw.level, raw.ceiling)
+    served = Quantiles(*(np.stack([getattr(part[0], name) for part in parts]) for name in Quantiles.__slots__))
     drifts = np.stack([part[3] for part in parts])
     return Replay(served, stacked([part[1] for part in parts]), stacked([part[2] for part in parts]), drifts)
 
 
+def _by_either(models: tuple[Models, Models], history: History, rows: Rows, fresh: BoolArray) -> Quantiles:
+    """Forecasts of R rows by the second models where `fresh`, else by the first; nobody is asked for nothing."""
+    said = nothing_said(len(fresh))
+    for fitted, mine in zip(models, (~fresh, fresh), strict=True):
+        chosen = np.flatnonzero(mine)
+        if len(chosen):
+            put(said, chosen, catalog.predict(fitted, history, rows.some(chosen)))
+    return said
+
+
 def _served(
     history: History, said: Quantiles, fleet: Workloads, moment_s: FloatArray, epsilon: float
-) -> tuple[FloatArray, Record, EnsembleState, FloatArray]:
-    """One workload's forecasts as they would have been served, (n, Q), what is kept of them, the last look, drift."""
+) -> tuple[Quantiles, Record, EnsembleState, FloatArray]:
+    """One workload's n forecasts as they would have been served, what is kept of them, the last look, drift."""
     kept = conformal.kept_at(moment_s, said.peak, said.level, history.bucket_s)
     past = conformal.joined(history, kept, int(fleet.h[0]), averaged=bool(fleet.queue[0]))
     context = (epsilon, float(fleet.phase_s[0]), history.bucket_s)
     states, last = ensemble.replayed(ensemble.initial_state(1), past, moment_s, context)
-    served = ensemble.applied(states, said, np.full(len(moment_s), epsilon)).peak
+    served = ensemble.applied(states, said, np.full(len(moment_s), epsilon))
     parts = watch.replayed(history, past, states, moment_s, fleet, epsilon)
     return served, conformal.filled(kept, history.bucket_s), last, parts

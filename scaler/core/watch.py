@@ -104,9 +104,7 @@ def replayed(
     block_s = history.coarse_s
     known = len(logs) - np.maximum(np.ceil((history.coarse_end_s - moment_s) / block_s - 1e-9), 0).astype(np.int64)
     window_s = float(fleet.h[0]) * history.step_s
-    due = ensemble.due_s(moment_s, float(fleet.phase_s[0]))
-    firsts = np.flatnonzero(np.diff(due, prepend=-np.inf))
-    repeats = np.diff([*firsts.tolist(), len(moment_s)])
+    firsts, repeats = ensemble.looks(moment_s, float(fleet.phase_s[0]))
     looks = []
     for first in firsts.tolist():
         track = past.until(float(moment_s[first]))

@@ -14,7 +14,6 @@ from forecasting.forecast import (
     at_score,
     level_of,
     normal_probability,
-    normal_score,
     ordered,
 )
 
@@ -33,9 +32,8 @@ def test_the_scores_of_the_grid_are_the_normal_distributions_own():
 
 
 @pytest.mark.parametrize("level", [0.5, 0.6, 0.8, 0.9, 0.97, 0.99, 0.995, 0.999])
-def test_normal_scores_and_probabilities_are_close_to_exact(level):
+def test_normal_probabilities_are_close_to_exact(level):
     exact = NormalDist().inv_cdf(level)
-    assert normal_score(np.array([level]))[0] == pytest.approx(exact, abs=4.5e-4)
     assert normal_probability(np.array([exact]))[0] == pytest.approx(level, abs=1e-7)
 
 
@@ -70,7 +68,7 @@ def test_a_higher_level_never_reads_less(quantiles, one, other):
 
 @given(quantile_grids, st.floats(0.5, 0.999))
 def test_the_level_of_what_was_read_is_the_level_it_was_read_at(quantiles, level):
-    value = at_score(quantiles, normal_score(np.array([level])))
+    value = at_score(quantiles, np.array([NormalDist().inv_cdf(level)]))
     assert level_of(quantiles, value)[0] == pytest.approx(level, abs=1e-3)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from forecasting import catalog, conformal, drift, ensemble
 from forecasting.calendar import Places
 from forecasting.catalog import Models
-from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
+from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles, nothing_said
 from forecasting.series import DAY_S, History, LoadArray, Rows, bucket_spacing, coarse_spacing, summed_up
 from scaler.core import watch
 from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
-from scaler.core.domain import Workload, Workloads
+from scaler.core.domain import Workload, Workloads, put
 from scaler.core.learning import Learnt, due_cutoff_s, learn
 from scaler.core.simulator.controllers import Foreseen
 from scaler.core.trust import TrustRules
@@ -206,8 +206,7 @@ class _Due:
 
 def _predicted(past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray, h: int) -> Quantiles:
     """Forecasts from the newest good samples, as much further as those are old; NaN once the service has failed."""
-    peak, path = np.full((2, len(t_s), len(LEVELS)), np.nan)
-    level, ceiling = np.full((2, len(t_s)), np.nan)
+    together = nothing_said(len(t_s))
     asked = np.flatnonzero(stale_s < TrustRules().failed_s)
     end_s = past.start_s + past.mean.shape[1] * past.bucket_s
     history = past.until(end_s, whole=True)
@@ -215,6 +214,5 @@ def _predicted(past: Past, models: Models, t_s: FloatArray, stale_s: FloatArray,
         stale_steps: IntArray = np.rint(stale_s[some] / past.step_s).astype(np.int64)
         origin_s = t_s[some] - stale_steps * past.step_s
         rows = Rows(np.zeros(len(some), np.int64), origin_s, h + stale_steps, origin_s)
-        said = catalog.predict(models, history, rows)
-        peak[some], path[some], level[some], ceiling[some] = said.peak, said.path, said.level, said.ceiling
-    return Quantiles(peak, path, level, ceiling)
+        put(together, some, catalog.predict(models, history, rows))
+    return together
