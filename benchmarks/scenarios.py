@@ -20,7 +20,8 @@ from scaler.core.simulator.controllers import shipped_rules, trigger_rules
 from scaler.core.simulator.load import Load, trailing_mean
 from scaler.core.simulator.pods import FixedStartUp
 from scaler.core.trust import Cause, TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
 START_S = 1_789_516_800.0

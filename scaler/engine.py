@@ -26,11 +26,12 @@ from scaler.core.domain import (
 )
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
+from scaler.sightings import Sightings
 
 log = structlog.get_logger("foresail.engine")
 

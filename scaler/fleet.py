@@ -5,7 +5,7 @@ Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisio
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,37 +34,12 @@ from scaler.core.domain import (
     whole_lead_s,
     window_steps,
 )
+from scaler.core.gate import Voice
 from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
-
-
-@dataclass(frozen=True, slots=True)
-class Sightings:
-    """What the doors saw of some rows at one tick."""
-
-    load: FloatArray
-    """NaN where missing."""
-    arrivals: FloatArray
-    """Stated arrivals of queues per second, NaN where nobody measures them."""
-    replicas: IntArray
-    ready: IntArray
-    """UNKNOWN where not read."""
-    feedback: FloatArray
-    """CPU, memory, latency, queue depth, (B, 4); NaN where absent."""
-
-    @staticmethod
-    def nothing(n: int) -> "Sightings":
-        """Nothing was seen of n rows; to be filled in."""
-        return Sightings(
-            np.full(n, np.nan),
-            np.full(n, np.nan),
-            np.full(n, UNKNOWN),
-            np.full(n, UNKNOWN),
-            np.full((n, 4), np.nan),
-        )
-
+from scaler.sightings import Sightings
 
 LONGEST_STALE_S = 6 * 3600.0
 """Longest that a lead window is drawn out for a stale row: its width is paid for by every row of the batch."""
@@ -88,7 +63,7 @@ class Fleet:
         self._ensemble = ensemble.initial_state(n_rows)
         self._watch = watch.initial_state(n_rows)
         self._plausible = plausibility.initial_state(n_rows)
-        self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
+        self._good_s, self._read_s, self._skipped_s, self._asked_s = np.full((4, n_rows), -np.inf)
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
@@ -129,7 +104,7 @@ class Fleet:
         put(self._ensemble, at, ensemble.initial_state(1))
         put(self._watch, at, watch.initial_state(1))
         put(self._plausible, at, plausibility.initial_state(1))
-        self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
+        self._good_s[row] = self._read_s[row] = self._skipped_s[row] = self._asked_s[row] = -np.inf
         self._depth[row], self._arrivals[row] = np.nan, np.nan
 
     def _grow(self) -> None:
@@ -144,7 +119,7 @@ class Fleet:
         self._plausible = stacked([self._plausible, plausibility.initial_state(n)])
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
-        self._skipped_s = np.append(self._skipped_s, never)
+        self._skipped_s, self._asked_s = np.append(self._skipped_s, never), np.append(self._asked_s, never)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
@@ -202,6 +177,7 @@ class Fleet:
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
+        self._asked_s[row] = running.retrain_s
         if 0 < self.models.cutoff_s[row] <= running.rollback_s:
             self._roll_back(row, running.rollback_s)
 
@@ -209,7 +185,21 @@ class Fleet:
         """Drop the row's model; none with a cutoff up to `until_s` is fitted again."""
         put(self.models, slice(row, row + 1), catalog.unfitted(1))
         self.speak_naively(row)
+        self.refuse(row, until_s)
+
+    def refuse(self, row: int, until_s: float) -> None:
+        """Fit nothing with a cutoff up to `until_s` any more."""
         self._skipped_s[row] = max(self._skipped_s[row], until_s)
+
+    def voice(self, row: int) -> Voice:
+        """Who speaks for the row and how it is heard, as it is now."""
+        index = np.array([row])
+        return take(self.models, index), take(self._ensemble, index)
+
+    def reinstate(self, row: int, voice: Voice) -> None:
+        """Let somebody speak for the row who was fitted before; its price and the ladder stay where they are."""
+        put(self.models, slice(row, row + 1), voice[0])
+        put(self._ensemble, slice(row, row + 1), voice[1])
 
     def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
@@ -257,7 +247,8 @@ class Fleet:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
         wanted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
-        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s)
+        asked_s = float(self._asked_s[row])
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s, asked_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
 
     def wanted_cutoff_s(self, row: int) -> float:
@@ -274,7 +265,7 @@ class Fleet:
 
     def skip_fit(self, row: int) -> None:
         """Go without the fit that is due now; the next one is due at the next cutoff."""
-        self._skipped_s[row] = self.ring.end_s
+        self.refuse(row, self.ring.end_s)
 
     def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
         """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""

@@ -109,11 +109,9 @@ class LiveCluster:
             hpa_minimum=minimum,
             hpa_maximum=maximum,
             tolerance=up,
-            override=steered.replicas,
             paused=scaled is not None and scaled.paused,
             tolerance_down=down,
-            shadow=steered.shadow,
-            rollback_s=steered.rollback_s,
+            **steering.hand(steered),
             lead_s=math.nan if target is None else self.pods.lead_s(target),
         )
 

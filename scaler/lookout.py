@@ -14,9 +14,10 @@ import structlog
 
 from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
 from scaler.errors import SourceError
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
 from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
 from scaler.roster import Key, Roster
+from scaler.sightings import Sightings
 
 log = structlog.get_logger("foresail.lookout")
 

@@ -21,7 +21,8 @@ from scaler.core.learning import learn
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import Cause, TrustRules
 from scaler.errors import ForesailError, ObservationError
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 
 FEEDBACK = ("cpu", "memory", "latency", "queue")
 ROW = slice(0, 1)

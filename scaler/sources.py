@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from scaler.core import steering
 from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
 from scaler.errors import SourceError
 from scaler.lookout import Cluster, LoadSource
@@ -54,10 +55,7 @@ class Replicas:
             running = self._pushed.running(key, t_s)
         if self._by_hand is None:
             return running
-        asked = self._by_hand.steering(key, t_s)
-        return replace(
-            running or NOTHING_RUNNING, override=asked.replicas, shadow=asked.shadow, rollback_s=asked.rollback_s
-        )
+        return replace(running or NOTHING_RUNNING, **steering.hand(self._by_hand.steering(key, t_s)))
 
 
 class NoCluster:

@@ -80,6 +80,12 @@ class Running:
     """Whether the reactive answer is to be served; None where the trigger decides."""
     rollback_s: float = -math.inf
     """No model with a cutoff up to here is to be used."""
+    champion_s: float = -math.inf
+    """Cutoff of the model that is to serve, −inf where nobody says …"""
+    champion_at_s: float = -math.inf
+    """… and since when: a fit with a later cutoff takes its place."""
+    retrain_s: float = -math.inf
+    """When a new fit was asked for."""
     lead_s: float = math.nan
     """From asking for a replica to its serving as measured, NaN where it was not."""
 
