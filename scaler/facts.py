@@ -41,6 +41,7 @@ class Watchman:
             found += _peak(posted, fleet, row)
             found += self._band(key, posted, fleet, row)
             found += _bounds(steered.override, fleet, row)
+            found += self._engine.succession.facts(key)
         return found + self._lead(key, lead)
 
     def forget(self, keys: set[Key]) -> None:

@@ -63,7 +63,9 @@ class Fleet:
         self._ensemble = ensemble.initial_state(n_rows)
         self._watch = watch.initial_state(n_rows)
         self._plausible = plausibility.initial_state(n_rows)
-        self._good_s, self._read_s, self._skipped_s, self._asked_s = np.full((4, n_rows), -np.inf)
+        self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
+        self.by_hand_s = np.full((3, n_rows), -np.inf)
+        """When a fit was asked for, the cutoff of the champion that was chosen, and when, (3, B); −inf: not."""
         self._depth, self._arrivals = np.full((2, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
@@ -104,7 +106,8 @@ class Fleet:
         put(self._ensemble, at, ensemble.initial_state(1))
         put(self._watch, at, watch.initial_state(1))
         put(self._plausible, at, plausibility.initial_state(1))
-        self._good_s[row] = self._read_s[row] = self._skipped_s[row] = self._asked_s[row] = -np.inf
+        self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
+        self.by_hand_s[:, row] = -np.inf
         self._depth[row], self._arrivals[row] = np.nan, np.nan
 
     def _grow(self) -> None:
@@ -119,7 +122,8 @@ class Fleet:
         self._plausible = stacked([self._plausible, plausibility.initial_state(n)])
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
-        self._skipped_s, self._asked_s = np.append(self._skipped_s, never), np.append(self._asked_s, never)
+        self._skipped_s = np.append(self._skipped_s, never)
+        self.by_hand_s = np.concatenate([self.by_hand_s, np.full((3, n), -np.inf)], axis=1)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self.workloads += [None] * n
@@ -177,7 +181,7 @@ class Fleet:
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
-        self._asked_s[row] = running.retrain_s
+        self.by_hand_s[:, row] = running.retrain_s, running.champion_s, running.champion_at_s
         if 0 < self.models.cutoff_s[row] <= running.rollback_s:
             self._roll_back(row, running.rollback_s)
 
@@ -247,9 +251,14 @@ class Fleet:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
         wanted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
-        asked_s = float(self._asked_s[row])
+        asked_s = float(self.by_hand_s[0, row])
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s, asked_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def drifted(self, row: int) -> bool:
+        """Whether a newer fit than the row's is wanted because of a drift."""
+        wanted_s = refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0]
+        return bool(wanted_s > self.models.cutoff_s[row])
 
     def wanted_cutoff_s(self, row: int) -> float:
         """Cutoff of the fit that should be serving this row by now, else of the one that soon will; −inf: none."""

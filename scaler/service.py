@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from scaler.access import Access, Token, is_loopback
+from scaler.archive import Archive
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
@@ -16,6 +17,7 @@ from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
 from scaler.live_cluster import LiveCluster
+from scaler.model_place import opened
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
@@ -107,7 +109,7 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
 
 def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
     """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
-    engine = Engine(settings, sources, replicas)
+    engine = Engine(settings, sources, replicas, archive=Archive(opened(settings.registry, settings.var)))
     if shown is not None:
         shown.board = engine.board
         for workload in demo_workloads():

@@ -14,6 +14,7 @@ from scaler import __version__
 from scaler.chores import Chores
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
+from scaler.lessons import Trigger
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
@@ -89,9 +90,7 @@ class EngineCollector(Collector):
         counters, roster = self._engine.counters, self._engine.roster
         yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
         yield self._modes()
-        yield GaugeMetricFamily(
-            "foresail_fit_queue_workloads", "Workloads that wait for a fit.", value=self._engine.lessons.waiting
-        )
+        yield from self._models()
         yield GaugeMetricFamily("foresail_tick_seconds", "Duration of the newest tick.", value=counters.tick_s)
         yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
         for name, text, value in (
@@ -105,6 +104,34 @@ class EngineCollector(Collector):
         build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
         build.add_metric((__version__,), 1.0)
         yield build
+
+    def _models(self) -> Iterator[Metric]:
+        lessons, became = self._engine.lessons, self._engine.succession.counters
+        waiting = GaugeMetricFamily(
+            "foresail_fit_queue_workloads", "Workloads that wait for a fit.", labels=("trigger",)
+        )
+        for trigger in Trigger:
+            waiting.add_metric((trigger.label,), lessons.waiting.get(trigger, 0))
+        yield waiting
+        text = "Workloads whose fit is under way."
+        yield GaugeMetricFamily("foresail_fitting_workloads", text, value=len(lessons.fitting))
+        for name, text, value in (
+            ("promotions", "Models that began to serve.", became.promotions),
+            ("refusals", "Models that the gate refused, or that were chosen and could not be read.", became.refusals),
+            ("rollbacks", "Models taken back because their predecessor did better.", became.rollbacks),
+        ):
+            yield CounterMetricFamily(f"foresail_model_{name}", text, value=value)
+        text = "Readings and writings of the model registry that failed."
+        yield CounterMetricFamily("foresail_registry_failures", text, value=self._engine.archive.failures)
+        age = GaugeMetricFamily(
+            "foresail_model_age_seconds", "Since the cutoff of the model that serves.", labels=WORKLOAD
+        )
+        for key in list(self._engine.roster.entries):
+            fleet, row = self._engine.row_of(key)
+            if fleet.models.cutoff_s[row]:
+                labels = key.namespace, self._engine.roster.identifier(key)
+                age.add_metric(labels, self._engine.clock() - float(fleet.models.cutoff_s[row]))
+        yield age
 
     def _modes(self) -> Metric:
         board = self._engine.board

@@ -194,6 +194,8 @@ class Workloads:
     """Replicas fixed by hand, UNKNOWN where nobody did."""
     paused: BoolArray
     """Whether scaling is paused: what runs stays, decisions are only recorded."""
+    canary: FloatArray
+    """Share of the reactive rule that a new champion may add, inf where none is on trial."""
     phase_s: FloatArray
     """When within each hour its slow work falls due, so that a fleet's spreads."""
 
@@ -345,6 +347,7 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         ),
         override=counts([UNKNOWN] * len(workloads)),
         paused=np.zeros(len(workloads), np.bool_),
+        canary=numbers([np.inf] * len(workloads)),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
 

@@ -27,8 +27,7 @@ from scaler.core.domain import Workloads, take
 LEAST = 30
 """Windows, one every four minutes, without which nobody is judged: two hours."""
 TOLERATED = 1.05
-"""A challenger may lose so many times what it is compared with: it knows the newest hours, which these windows lack, and
-in 60 refits of recorded histories less than that was chance."""
+"""A challenger may lose so many times what it is compared with: in refits of recorded histories less was chance."""
 LEAST_LOSS = 0.001
 """Replicas that losses may differ by and still be alike."""
 
