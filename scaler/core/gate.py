@@ -28,8 +28,8 @@ LEAST = 30
 """Windows, one every four minutes, without which nobody is judged: two hours."""
 TOLERATED = 1.05
 """A challenger may lose so many times what it is compared with: in refits of recorded histories less was chance."""
-LEAST_LOSS = 0.001
-"""Replicas that losses may differ by and still be alike."""
+LEAST_SHARE = 0.0005
+"""Share of the replicas that are needed by which losses may differ and still be alike."""
 
 
 class Verdict(IntEnum):
@@ -140,18 +140,19 @@ def _judged(
 ) -> tuple[float, float, int, float, float, int, Verdict]:
     before, last = challenger
     stride_s = conformal.stride_s(history.bucket_s)
+    needed = float(np.nanmean(history.mean[0])) / float(fleet.capacity[0]) if last.speaker[0] == BOOSTING else 0.0
     rolled, naive, windows, mine, its, shared = math.nan, math.nan, 0, math.nan, math.nan, 0
     verdict = Verdict.UNJUDGED
     if last.speaker[0] == BOOSTING and before.speaker[0] == BOOSTING:
         both = unshifted(before), unshifted(replace(before, speaker=np.array([NAIVE])))
         rolled, naive, windows = compared(both, history, fleet, float(before.cutoff_s[0]), stride_s)
         if windows >= LEAST:
-            verdict = Verdict.WORSE_THAN_NAIVE if _worse(rolled, naive) else Verdict.PASSED
+            verdict = Verdict.WORSE_THAN_NAIVE if _worse(rolled, naive, needed) else Verdict.PASSED
     if last.speaker[0] == BOOSTING and champion.speaker[0] == BOOSTING:
         since_s = float(champion.cutoff_s[0])
         trial = last if alike else _fitted_until(history, fleet, since_s)
         mine, its, shared = compared((unshifted(trial), unshifted(champion)), history, fleet, since_s, stride_s)
-        if shared >= LEAST and _worse(mine, its):
+        if shared >= LEAST and _worse(mine, its, needed):
             verdict = Verdict.WORSE_THAN_CHAMPION
     return rolled, naive, windows, mine, its, shared, verdict
 
@@ -162,8 +163,8 @@ def unjudged(n: int) -> Contest:
     return Contest(unknown, unknown, none, unknown, unknown, none, np.full(n, int(Verdict.UNJUDGED)))
 
 
-def _worse(loss: float, other: float) -> bool:
-    return loss > TOLERATED * other + LEAST_LOSS
+def _worse(loss: float, other: float, needed: float) -> bool:
+    return loss > TOLERATED * other + LEAST_SHARE * needed
 
 
 def _fitted_until(history: History, fleet: Workloads, cutoff_s: float) -> Models:
