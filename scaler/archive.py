@@ -5,7 +5,7 @@ logged and counted: decisions do not depend on it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -126,16 +126,23 @@ class Archive:
             self._failed(error)
             return None
 
-    async def newest(self, key: Key) -> Version | None:
-        """The champion, without its arrays."""
+    async def versions(self, key: Key) -> tuple[Version, ...]:
+        """All versions of a workload that are kept, oldest first. Raises StoreError."""
         registry = self.registry
-        if registry is None:
-            return None
-        try:
-            return await asyncio.to_thread(lambda: champion(registry.versions(name_of(key))))
-        except StoreError as error:
-            self._failed(error)
-            return None
+        return () if registry is None else await asyncio.to_thread(lambda: registry.versions(name_of(key)))
+
+    async def champions(self, keys: Iterable[Key]) -> dict[Key, float]:
+        """Cutoffs of the champions of some workloads, as far as there are any that can be read."""
+        found = {}
+        for key in keys:
+            try:
+                serving = champion(await self.versions(key))
+            except StoreError as error:
+                self._failed(error)
+                continue
+            if serving is not None:
+                found[key] = serving.origin.cutoff_s
+        return found
 
     async def run(self) -> None:
         """Write what is to be written, until cancelled."""

@@ -349,6 +349,8 @@ class Engine:
                     self.succession.age(key, now_s, self.settings.trust)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
+            if not self.settings.fit_workers:
+                self.succession.offered(await self.archive.champions(list(self._rows)))
 
     def _forget(self, key: Key) -> None:
         fleet, row = self._rows.pop(key)

@@ -20,7 +20,7 @@ import structlog
 from scaler import __version__
 from scaler.archive import Archive, Fitted, Recalled
 from scaler.core.domain import take
-from scaler.core.gate import Contest, Verdict
+from scaler.core.gate import Contest, Verdict, unshifted
 from scaler.core.learning import FIT_BUDGET_S, stacked
 from scaler.core.retraining import CONFIGURATION, Defence, Retrained, replay, retrain
 from scaler.core.trust import Cause, Evidence
@@ -113,6 +113,8 @@ class Lessons:
         self._wanted = asyncio.Event()
         self.fitting: frozenset[Key] = frozenset()
         """Workloads whose fit is under way."""
+        self.replays = True
+        """Whether a fit that was kept is replayed before it serves; else it only defends its place."""
 
     def ask(self, key: Key) -> None:
         """Put a workload on the list if a newer fit than its own is wanted."""
@@ -132,7 +134,10 @@ class Lessons:
             fleet.refuse(row, cutoff_s)
         version = recalled.version
         if version is not None and (version.origin.configuration, version.origin.code) == (CONFIGURATION, __version__):
-            self._kept[key] = recalled
+            if self.replays:
+                self._kept[key] = recalled
+            else:
+                fleet.reinstate(row, unshifted(recalled.fitted.models))
 
     def _why(self, key: Key) -> Trigger:
         fleet, row = self._rows[key]
@@ -154,9 +159,14 @@ class Lessons:
         return -math.inf if ready else cutoff_s
 
     @property
-    def waiting(self) -> Mapping[Trigger, int]:
+    def waiting(self) -> int:
         """Workloads on the list."""
-        return Counter(self._due.values())
+        return len(self._due)
+
+    def queue(self) -> dict[Trigger, int]:
+        """Workloads on the list by what asked for their fit, the most urgent first."""
+        found = Counter(self._due.values())
+        return {trigger: found[trigger] for trigger in Trigger}
 
     def drop(self, key: Key) -> None:
         """Take a workload off the list."""

@@ -3,7 +3,7 @@
     a fit passed the gate → crowned: it serves, its predecessor keeps forecasting in shadow
     10, 20, 40 … 320 minutes later → both are compared on all windows since: twice the loss, or a quarter more at the
                                      last look, and the predecessor serves again
-    a choice by hand → that model serves from this tick on, or as soon as it has been read
+    a choice by hand, or a newer champion in the registry → it serves from this tick on, or as soon as it has been read
 
 The shadow's forecasts are made when they are looked at: from the history up to their time they are what they would have
 been. So every replica of the service that knows both models comes to the same verdict.
@@ -217,7 +217,7 @@ class Succession:
             self._wanting.set()
 
     async def run(self) -> None:
-        """Read the models that were chosen by hand and are not in memory, until cancelled."""
+        """Read the models that were chosen and are not in memory, until cancelled."""
         while True:
             await self._wanting.wait()
             self._wanting.clear()
@@ -234,11 +234,26 @@ class Succession:
                     self._enthrone(key, voice, found[0].origin.configuration, fleet.ring.end_s)
 
     def _enthrone(self, key: Key, voice: Voice, configuration: str, t_s: float) -> None:
+        """Let a voice speak that was not fitted just now; one that goes back is not put on trial."""
         fleet, row = self._rows[key]
-        before = fleet.voice(row)
+        before, cutoff_s = fleet.voice(row), float(voice[0].cutoff_s[0])
+        was_s = float(before[0].cutoff_s[0])
         fleet.reinstate(row, voice)
-        log.warning("model chosen by hand", workload=str(key), cutoff=_stamp(float(voice[0].cutoff_s[0])))
-        self.crowned(key, before, t_s, configuration)
+        log.warning("model chosen", workload=str(key), was=_stamp(was_s), cutoff=_stamp(cutoff_s))
+        back = cutoff_s < was_s
+        self.crowned(key, fleet.voice(row) if back else before, t_s, configuration)
+        if back:
+            change = Change(t_s, Stage.RETIRED, Evidence.ROLLED_BACK, "rolled back by hand")
+            self._archive.told(key, was_s, Stage.RETIRED, change)
+
+    def offered(self, cutoffs_s: Mapping[Key, float]) -> None:
+        """Take over champions of the registry that were fitted elsewhere and are newer than those that serve."""
+        for key, cutoff_s in cutoffs_s.items():
+            if key in self._rows and cutoff_s not in self.memory(key).failed:
+                fleet, row = self._rows[key]
+                if cutoff_s > max(float(fleet.models.cutoff_s[row]), float(fleet.by_hand_s[2, row])):
+                    self._wanted[key] = cutoff_s
+                    self._wanting.set()
 
     # --- age
 

@@ -14,7 +14,6 @@ from scaler import __version__
 from scaler.chores import Chores
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
-from scaler.lessons import Trigger
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
@@ -110,8 +109,8 @@ class EngineCollector(Collector):
         waiting = GaugeMetricFamily(
             "foresail_fit_queue_workloads", "Workloads that wait for a fit.", labels=("trigger",)
         )
-        for trigger in Trigger:
-            waiting.add_metric((trigger.label,), lessons.waiting.get(trigger, 0))
+        for trigger, n in lessons.queue().items():
+            waiting.add_metric((trigger.label,), n)
         yield waiting
         text = "Workloads whose fit is under way."
         yield GaugeMetricFamily("foresail_fitting_workloads", text, value=len(lessons.fitting))

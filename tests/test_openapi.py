@@ -55,6 +55,9 @@ ASKED = [
      {"observations": [{"t": 1_789_516_800, "load": 5}, {"t": 1}]}),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",
      {"t": 1_789_516_800, "load": 5, "cpu": 0.5}),
+    ("GET", "/v1/models", "/v1/models", None),
+    ("GET", "/v1/models/{namespace}/{name}", "/v1/models/shop/web", None),
+    ("GET", "/v1/models/{namespace}/{name}", "/v1/models/shop/wep", None),
     ("GET", "/healthz", "/healthz", None),
     ("GET", "/readyz", "/readyz", None),
 ]  # fmt: skip

@@ -21,7 +21,6 @@ from scaler.engine import Engine
 from scaler.model_folder import ModelFolder
 from scaler.push import PushedLoad
 from scaler.registry import Change, Origin, Stage, champion, flattened, promote
-from scaler.roster import Key
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas
 from scaler.steering_file import SteeringFile, annotate
@@ -71,7 +70,7 @@ class Service:
             self.clock,
             Archive(self.registry),
         )
-        self.key: Key = self.engine.declare(declared("web"))
+        self.key = self.engine.declare(declared("web"))
         for one in models:
             given = Change(float(one.cutoff_s[0]), Stage.CHALLENGER, Evidence.VALIDATED, "given")
             both = flattened(Fitted(one, catalog.unfitted(1)))
