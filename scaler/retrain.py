@@ -62,9 +62,8 @@ async def run(
     Raises:
         SettingsError, StoreError: the file or the registry cannot be used.
     """
-    engine = Engine(
-        settings, source, NoCluster(), archive=Archive(opened(settings.registry, settings.var)), worker=worker
-    )
+    archive = Archive(opened(settings.registry, settings.var))
+    engine = Engine(settings, source, NoCluster(), clock, archive, worker)
     engine.lessons.replays = False
     engine.schedule(file.agendas())
     keys = [engine.declare(workload) for workload in file.declared()]
