@@ -18,12 +18,13 @@ from scaler.core.agenda import check
 from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
+from scaler.core.signals import FEEDBACK
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import Cause, TrustRules
 from scaler.errors import ForesailError, ObservationError
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 
-FEEDBACK = ("cpu", "memory", "latency", "queue")
 ROW = slice(0, 1)
 MAX_LINE = 65_536
 """Longest line that is read, in characters."""
@@ -145,7 +146,7 @@ class Pipe:
         sightings.arrivals[0] = self._load_of(observation, "arrivals")
         sightings.replicas[0] = _count_of(observation, "replicas")
         sightings.ready[0] = _count_of(observation, "ready")
-        sightings.feedback[0] = [self._load_of(observation, name) for name in FEEDBACK]
+        sightings.feedback[0] = [self._load_of(observation, signal.value) for signal in FEEDBACK]
         return sightings
 
     def _load_of(self, observation: dict[str, Any], key: str) -> float:

@@ -7,12 +7,12 @@ from forecasting.forecast import LEVELS
 from scaler.board import Posted
 from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
+from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
 from scaler.predictions import Prediction, model_name, outlook
 from scaler.roster import Key
 
-FEEDBACK = ("cpu", "memory", "latency", "queue")
 LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 
@@ -93,7 +93,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "drift": number(float(made.drift[row])),
         "earned": float(made.earned[row]),
         "load": number(float(made.load[row])),
-        "feedback": {name: number(float(value)) for name, value in zip(FEEDBACK, made.feedback[row], strict=True)},
+        "feedback": {s.value: number(float(value)) for s, value in zip(FEEDBACK, made.feedback[row], strict=True)},
         "replicas": count(int(made.replicas[row])),
         "ready": count(int(made.ready[row])),
         "reactive": int(made.reactive[row]),

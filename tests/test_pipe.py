@@ -137,8 +137,8 @@ def test_no_input_at_all_is_a_workload_that_cannot_be_understood():
 
 
 def test_keys_that_are_not_active_yet_are_named():
-    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "latencyQuery": "up", "cpuQuery": "up"})
-    assert "understood, but not active in this version: cpuQuery, latencyQuery" in err
+    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "metricName": "load"})
+    assert "understood, but not active in this version: metricName" in err
 
 
 @pytest.mark.parametrize(
