@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
-from scaler.engine import Cluster, LoadSource
 from scaler.errors import SourceError
+from scaler.lookout import Cluster, LoadSource
 from scaler.push import PushedLoad
 from scaler.replay import Replay
 from scaler.roster import Key
