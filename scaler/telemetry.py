@@ -102,9 +102,17 @@ class EngineCollector(Collector):
             ("fit_failures", "Fits that failed or took too long.", counters.fit_failures),
         ):
             yield CounterMetricFamily(f"foresail_{name}", text, value=value)
+        yield from self._journal()
         build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
         build.add_metric((__version__,), 1.0)
         yield build
+
+    def _journal(self) -> Iterator[Metric]:
+        journal = self._engine.journal
+        yield CounterMetricFamily("foresail_journal_records", "Decisions written to the journal.", journal.written)
+        yield CounterMetricFamily("foresail_journal_lost", "Decisions that the disk took too late.", journal.lost)
+        text = "1 while decisions are kept in memory only, and lost at a restart."
+        yield GaugeMetricFamily("foresail_journal_memory_only", text, value=float(journal.trouble is not None))
 
     def _modes(self) -> Metric:
         board = self._engine.board
