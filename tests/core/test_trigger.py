@@ -3,6 +3,7 @@
 import pytest
 
 from scaler.core.domain import Kind, Workload, columns_of
+from scaler.core.signals import Signal
 from scaler.core.trigger import INACTIVE_KEYS, KEDA_KEYS, KEYS, REFUSED_KEYS, duration_s, parse_workload
 from scaler.errors import TriggerError
 
