@@ -5,6 +5,8 @@ from typing import Any
 
 from forecasting.forecast import LEVELS
 from scaler.board import Posted
+from scaler.core import capacity
+from scaler.core.capacity import Capacity
 from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
 from scaler.core.signals import FEEDBACK
@@ -55,6 +57,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "kind": workload.kind.value,
         "threshold": workload.threshold,
         "capacity": workload.capacity,
+        "capacity_learnt": capacity_view(capacity.of_row(fleet.capacity, row)),
         "lead_s": round(float(fleet.columns.lead_s[row]) - whole_lead_s(workload, 0.0), 3),
         "inactive_keys": list(workload.inactive),
         "trouble": engine.lookout.troubles.get(key),
@@ -76,6 +79,11 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
             "reactive": int(made.reactive[at]),
         }
     return view
+
+
+def capacity_view(found: Capacity | None) -> dict[str, float] | None:
+    """What one replica was found to bear, with its interval."""
+    return None if found is None else {"load": found.load, "low": found.low, "high": found.high}
 
 
 def decision_view(posted: Posted) -> dict[str, Any]:

@@ -55,6 +55,8 @@ MATERIAL, MATERIAL_LATENCY = 0.05, 0.15
 target. Smaller changes are followed by forgetting."""
 IDLE_BLOCKS = 60.0
 """Blocks that the idle CPU known from before a change counts as at most."""
+DIFFERS = 0.2
+"""Share by which a stated capacity may miss the learnt one, beside lying in its interval."""
 MOVES = 0.05
 """Change from which a capacity in force is replaced."""
 CPU, LATENCY = 0, 1
@@ -160,6 +162,28 @@ def in_force(used: FloatArray, learnt: FloatArray, otherwise: FloatArray) -> Flo
     known = ~np.isnan(learnt)
     moved = ~(np.abs(learnt / used - 1.0) <= MOVES)
     return np.asarray(np.where(known, np.where(moved | (used == otherwise), learnt, used), otherwise))
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one replica was found to bear."""
+
+    load: float
+    low: float
+    high: float
+
+    def contradicts(self, stated: float) -> bool:
+        """Whether a stated capacity is neither in the interval nor near."""
+        return not self.low <= stated <= self.high and abs(stated / self.load - 1.0) > DIFFERS
+
+    def __str__(self) -> str:
+        return f"{self.load:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+def of_row(state: CapacityState, row: int) -> Capacity | None:
+    """What was learnt of one workload, None where its capacity is not identifiable."""
+    load = float(state.load[row])
+    return None if math.isnan(load) else Capacity(load, float(state.low[row]), float(state.high[row]))
 
 
 def _nothing(kind: type[Sums] | type[Block], n: int) -> Any:
