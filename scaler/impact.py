@@ -151,7 +151,7 @@ def _side(interval: Interval | None) -> int:
 def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
     """The answer in words."""
     would = shadow or found.resembles is Arm.REACTIVE
-    told, has = _told(found), "would have" if would else "has"
+    told, has, have = _told(found), *(("would have", "would have") if would else ("has", "have"))
     saved, less = told.saved_pct, told.less_short
     change = f"saved {saved:.1f} % of the replica-hours" if saved >= 0 else f"spent {-saved:.1f} % more replica-hours"
     points = "points less of the load short" if less >= 0 else "points more of the load short"
@@ -170,18 +170,18 @@ def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
     ]
     forecast = found.against_forecast
     lines.append(
-        f"Against the forecast alone, trust and guardrails {has} changed the replica-hours by "
+        f"Against the forecast alone, trust and guardrails {have} changed the replica-hours by "
         f"{-forecast.saved_pct:+.1f} % and the short load by {-forecast.less_short:+.2f} points."
     )
-    if found.blocks < LEAST_BLOCKS:
-        blocks = "one block" if found.blocks == 1 else f"{found.blocks} blocks"
-        lines.append(f"No interval: {blocks} of six hours, {LEAST_BLOCKS} are needed.")
-    elif found.resembles is None:
+    if found.resembles is None:
         lines.append(
             f"No interval: what ran, {found.ran_hours:.0f} replica-hours, is not within {100 * ALIKE:.0f} % of what is "
             "simulated. Is the capacity or the start-up another, does something else scale it, or was it fixed by hand?"
         )
-    elif not shadow and would:
+    elif found.blocks < LEAST_BLOCKS:
+        blocks = "one block" if found.blocks == 1 else f"{found.blocks} blocks"
+        lines.append(f"No interval: {blocks} of six hours, {LEAST_BLOCKS} are needed.")
+    if found.resembles is Arm.REACTIVE and not shadow:
         lines.append("What ran is what the reactive rule alone would have run: nobody acted on what was decided.")
     return tuple(lines)
 

@@ -115,6 +115,7 @@ class Truth:
     """What was logged of each week, and what both would really have done in it."""
 
     logged: list[Logged]
+    ready: list[IntArray]
     effects: list[Effect]
     """What was decided against the rule alone."""
 
@@ -134,15 +135,16 @@ def lived(weeks: Weeks) -> Truth:
     initial = np.tile(np.ceil(load[0] / 7.0).astype(np.int64), 2)
     setup = Setup(np.full(2 * n, weeks.true_capacity), initial, stacked([alone, shipped_rules(n, limits)]))
     record = run(world, setup, Together([(Reactive(), n), (service, n)]))
-    logged, effects = [], []
+    logged, served, effects = [], [], []
     for b in range(n):
         ready, ran = record.ready[:, n + b].astype(np.int64), record.replicas[:, n + b].astype(np.int64)
+        served.append(ready)
         logged.append(_logged(t_s, load[:, b], service, (ran, ready), b))
         mine = impact._columns(record, slice(b, None, n))
         scored = np.arange(len(load)) >= 240
         sums = tally(mine, load[:, b], np.full(2, weeks.true_capacity), scored, 1440, STEP_S)
         effects.append(impact.effect(sums, 1, 0))  # type: ignore[arg-type]
-    return Truth(logged, effects)
+    return Truth(logged, served, effects)
 
 
 def _logged(t_s: FloatArray, load: FloatArray, service: Service, counts: tuple[IntArray, IntArray], b: int) -> Logged:

@@ -33,7 +33,7 @@ class Days:
     """(T, 1)"""
     noise: float = 0.1
     """Of the load, and of what is reported of CPU and latency."""
-    spike: float = 0.6
+    spike: float | FloatArray = 0.6
     """CPU that a pod burns beside its work for SPIKE_S from its Ready on."""
     seed: int = 0
 
