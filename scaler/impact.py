@@ -25,7 +25,7 @@ from scaler.roster import Key
 
 LEAST_S = 6 * 3600.0
 """Shortest history that anything is said about: one block."""
-NAMES = {Arm.REACTIVE: "reactive rule alone", Arm.FORECAST: "forecast alone", Arm.DECIDED: "Foresail"}
+NAMES = {Arm.REACTIVE: "reactive rule", Arm.FORECAST: "forecast alone", Arm.DECIDED: "Foresail"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def as_text(answer: Answer) -> RenderableType:
     found = answer.impact
     table = Table(title=f"{answer.key}, {stamp_of(answer.begin_s)} to {stamp_of(answer.end_s)}", title_justify="left")
     table.add_column("who decides")
-    for heading in ("replica-hours", "short load %", "replicas over need", "changes/h", "reversals"):
+    for heading in ("replica-hours", "short %", "cost", "changes/h", "reversals"):
         table.add_column(heading, justify="right")
     for arm in Arm:
         figures = _figures(found, arm)
