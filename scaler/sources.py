@@ -56,7 +56,11 @@ class Replicas:
             return running
         asked = self._by_hand.steering(key, t_s)
         return replace(
-            running or NOTHING_RUNNING, override=asked.replicas, shadow=asked.shadow, rollback_s=asked.rollback_s
+            running or NOTHING_RUNNING,
+            override=asked.replicas,
+            pinned=asked.mode,
+            shadow=asked.shadow,
+            rollback_s=asked.rollback_s,
         )
 
 
