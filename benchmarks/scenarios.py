@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray
-from scaler.core.domain import Mode, Samples, Workload
+from scaler.core.domain import Mode, Workload
 from scaler.core.learning import learn, stacked
+from scaler.core.signals import Samples
 from scaler.core.simulator.cluster import Answer, Cluster, Seen, Setup, World
 from scaler.core.simulator.controllers import shipped_rules, trigger_rules
 from scaler.core.simulator.load import Load, trailing_mean

@@ -101,6 +101,11 @@ def check(address: str, **options: Any) -> None:
 @main.command()
 @click.argument("workload", metavar="NAMESPACE/NAME")
 @click.option("--replicas", type=click.IntRange(0), help="Replicas to fix.")
+@click.option(
+    "--mode",
+    type=click.Choice(["Normal", "Degraded"], case_sensitive=False),
+    help="Mode to fix: the forecast counts whatever is held against it, or the reactive rule alone.",
+)
 @click.option("--for", "lasts", metavar="DURATION", help="How long, such as 2h.")
 @click.option("--reason", help="Why: whoever finds it in force wants to know.")
 @click.option("--by", help="Who asks, where not the user of this machine.")
@@ -115,7 +120,7 @@ def check(address: str, **options: Any) -> None:
     "--var", type=click.Path(file_okay=False, path_type=Path), help="Folder for state of a service without a cluster."
 )
 def override(workload: str, **options: Any) -> None:
-    """Fix the replicas of a workload by hand, for a while and with a reason.
+    """Fix the replicas or the mode of a workload by hand, for a while and with a reason.
 
     Writes the annotation foresail.dev/override of its ScaledObject with your own rights; with --var a file.
     """
@@ -290,3 +295,34 @@ def backtest(**options: Any) -> None:
         left = "nothing was written" if options["suite"] is None else "the finished cases stay"
         click.echo(f"foresail backtest: interrupted, {left}", err=True)
         sys.exit(130)
+
+
+@main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option(
+    "--days", type=click.FloatRange(min=0.25), default=14.0, show_default=True, help="Newest days to look at."
+)
+@click.option("--lead", help="From asking for a replica to its serving, such as 90s  [default: fitted to the journal]")
+@click.option(
+    "--var",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="FORESAIL_VAR",
+    default=Path("var"),
+    show_default=True,
+    help="Folder for state of the service, with its journal.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def impact(workload: str, **options: Any) -> None:
+    """Say what prediction has changed so far, or would change, against the reactive rule and the forecast alone.
+
+    Replays the journal's load through a simulator fitted to the workload. Exit code: 0 with an answer, 2 without.
+    """
+    from rich.console import Console  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+
+    from scaler.command_impact import answer  # noqa: PLC0415
+
+    try:
+        answer(workload, options, Console())
+    except ForesailError as error:
+        click.echo(f"foresail impact: {error}", err=True)
+        sys.exit(2)

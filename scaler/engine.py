@@ -14,23 +14,22 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import structlog
 
 from forecasting import catalog
 from scaler.archive import Archive
 from scaler.board import Board, Posted
 from scaler.core.agenda import Agenda, check
-from scaler.core.domain import (
-    Decisions,
-    Mode,
-    Workload,
-)
+from scaler.core.domain import Decisions, Mode, Workload, take
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet
-from scaler.lessons import Counters, Lessons, Worker
+from scaler.journal import Journal
+from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
+from scaler.record import Tick, records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 from scaler.sightings import Sightings
@@ -44,6 +43,8 @@ TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 15.0
 """Between looks for due fits and forgotten workloads: most of a fit's budget is for the fit."""
+FEEDBACK_READERS = 8
+"""Workloads whose feedback is read at once: slow answers keep only each other waiting."""
 READY_WITHIN_S = 120.0
 """A loop that is later than this should not be asked: another replica may keep up."""
 LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
@@ -65,12 +66,13 @@ class Engine:
         source: LoadSource,
         cluster: Cluster,
         clock: Callable[[], float] = time.time,
+        journal: Journal | None = None,
         archive: Archive | None = None,
-        worker: Callable[[], Worker] | None = None,
     ) -> None:
         self.settings = settings
         self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
         self.board = Board()
+        self.journal = journal or Journal(clock=clock)
         self.counters = Counters()
         self.clock = clock
         self._admits = source.admit
@@ -84,7 +86,7 @@ class Engine:
         self._incomplete: set[Key] = set()
         """Workloads whose history is being read: a fit would be taught by a part of it."""
         own = lambda: FitWorker(settings.fit_timeout_s, settings.fit_memory_mb)  # noqa: E731
-        self.lessons = Lessons(self._rows, self.counters, worker or own, self.succession, self.archive)
+        self.lessons = Lessons(self._rows, self.counters, own, self.succession, self.archive)
         self._tasks: asyncio.TaskGroup | None = None
 
     def declare(self, workload: Workload) -> Key:
@@ -175,6 +177,8 @@ class Engine:
             tasks.create_task(self._chores())
             tasks.create_task(self.archive.run())
             tasks.create_task(self.succession.run())
+            for _ in range(FEEDBACK_READERS):
+                tasks.create_task(self.lookout.read_feedback())
             for _ in range(self.settings.fit_workers):
                 tasks.create_task(self.lessons.teach())
 
@@ -256,9 +260,14 @@ class Engine:
 
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
-        made = fleet.decide(at, fleet.see(at, part))
+        observed = fleet.see(at, part)
+        made = fleet.decide(at, observed)
         self._tell_moves(made, rows)
-        self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
+        heard = {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)}
+        self.board.post(made, heard)
+        kept = np.array(list(heard.values()), np.int64)
+        whole = Tick(made, observed, part.load, fleet.persistent(at), take(fleet.columns, at))
+        self.journal.post(at.start // TILE, list(heard), records_of(whole, kept))
 
     def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
         """Log each move of a mode once, with its cause."""

@@ -14,7 +14,7 @@ from forecasting.calendar import Places
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, Rows
-from scaler.core import plausibility, price, watch
+from scaler.core import capacity, plausibility, price, watch
 from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
@@ -25,7 +25,6 @@ from scaler.core.domain import (
     Forecasts,
     Observations,
     Running,
-    Samples,
     Workload,
     Workloads,
     columns_of,
@@ -35,11 +34,15 @@ from scaler.core.domain import (
     window_steps,
 )
 from scaler.core.gate import Voice
-from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
+from scaler.core.learning import FIT_BUDGET_S, YOUNG_PERIOD_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
 from scaler.sightings import Sightings
+
+OTHER_LEAD = 1.25
+"""Ratio of today's lead window to the fitted one from which it is fitted anew at the next hour."""
 
 LONGEST_STALE_S = 6 * 3600.0
 """Longest that a lead window is drawn out for a stale row: its width is paid for by every row of the batch."""
@@ -63,10 +66,12 @@ class Fleet:
         self._ensemble = ensemble.initial_state(n_rows)
         self._watch = watch.initial_state(n_rows)
         self._plausible = plausibility.initial_state(n_rows)
+        self.capacity = capacity.initial_state(n_rows)
+        """What one replica bears, as learnt."""
         self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
         self.by_hand_s = np.full((3, n_rows), -np.inf)
         """When a fit was asked for, the cutoff of the champion that was chosen, and when, (3, B); −inf: not."""
-        self._depth, self._arrivals = np.full((2, n_rows), np.nan)
+        self._depth, self._arrivals, self._work = np.full((3, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
         self._places: Places | None = None
@@ -85,6 +90,7 @@ class Fleet:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
         before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
+        self._use_capacity(slice(row, row + 1))
         if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
             self._week = -1
             self._restate(np.array([row]))
@@ -106,9 +112,10 @@ class Fleet:
         put(self._ensemble, at, ensemble.initial_state(1))
         put(self._watch, at, watch.initial_state(1))
         put(self._plausible, at, plausibility.initial_state(1))
+        put(self.capacity, at, capacity.initial_state(1))
         self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
         self.by_hand_s[:, row] = -np.inf
-        self._depth[row], self._arrivals[row] = np.nan, np.nan
+        self._depth[row] = self._arrivals[row] = self._work[row] = np.nan
 
     def _grow(self) -> None:
         n = len(self.workloads)
@@ -120,12 +127,14 @@ class Fleet:
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
         self._watch = stacked([self._watch, watch.initial_state(n)])
         self._plausible = stacked([self._plausible, plausibility.initial_state(n)])
+        self.capacity = stacked([self.capacity, capacity.initial_state(n)])
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
         self._skipped_s = np.append(self._skipped_s, never)
         self.by_hand_s = np.concatenate([self.by_hand_s, np.full((3, n), -np.inf)], axis=1)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
+        self._work = np.append(self._work, nothing)
         self.workloads += [None] * n
         self._free = list(range(n, 2 * n))[::-1]
 
@@ -177,7 +186,8 @@ class Fleet:
         down = running.tolerance if math.isnan(running.tolerance_down) else running.tolerance_down
         columns.tolerance[row], columns.tolerance_down[row] = up, otherwise if math.isnan(down) else down
         columns.shadow[row] = workload.shadow if running.shadow is None else running.shadow
-        columns.override[row], columns.paused[row] = running.override, running.paused
+        columns.override[row], columns.pinned[row] = running.override, running.pinned
+        columns.paused[row], columns.grows[row], columns.shrinks[row] = running.paused, running.grows, running.shrinks
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
@@ -250,8 +260,7 @@ class Fleet:
         if workload is None:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
-        wanted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
-        asked_s = float(self.by_hand_s[0, row])
+        wanted_s, asked_s = self._wanted_s(row, now_s), float(self.by_hand_s[0, row])
         due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s, asked_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
 
@@ -259,6 +268,14 @@ class Fleet:
         """Whether a newer fit than the row's is wanted because of a drift."""
         wanted_s = refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0]
         return bool(wanted_s > self.models.cutoff_s[row])
+
+    def _wanted_s(self, row: int, now_s: float) -> float:
+        """Since when a fit is wanted out of turn: after a drift, or at the next cutoff for another lead window."""
+        drifted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
+        fitted, h = int(self.models.h[row]), int(self.columns.h[row])
+        if not fitted or max(fitted, h) <= OTHER_LEAD * min(fitted, h):
+            return drifted_s
+        return max(drifted_s, now_s - FIT_BUDGET_S - YOUNG_PERIOD_S)
 
     def wanted_cutoff_s(self, row: int) -> float:
         """Cutoff of the fit that should be serving this row by now, else of the one that soon will; −inf: none."""
@@ -306,6 +323,8 @@ class Fleet:
         arrivals = self._arrivals_of(rows, seen, columns)
         accepted = self._accepted(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, accepted.kept))
+        cleared = seen.arrivals - (seen.load - self._depth[rows]) / self.step_s
+        self._work[rows] = np.where(columns.queue, cleared, accepted.load)
         self._read_s[rows] = np.where(np.isnan(seen.load), self._read_s[rows], t_s)
         self._good_s[rows] = np.where(np.isnan(accepted.load), self._good_s[rows], t_s)
         return Observations(
@@ -359,6 +378,10 @@ class Fleet:
         """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""
         return ensemble.applied(take(self._ensemble, rows), said, self.models.epsilon[rows])
 
+    def persistent(self, rows: slice) -> BoolArray:
+        """Where persistence is heard instead of the fitted forecaster."""
+        return self._ensemble.persistent[rows]
+
     def _look(self, rows: slice, columns: Workloads, models: catalog.Models, t_s: float) -> None:
         """Compare what was forecast with what came, where an hour has passed since the last look."""
         if t_s % self.ring.coarse_s == 0:
@@ -395,4 +418,21 @@ class Fleet:
         )
         put(self._state, rows, state)
         self._depth[rows], self._arrivals[rows] = seen.load, seen.arrivals
+        self._learn_capacity(rows, seen)
         return decisions
+
+    def _learn_capacity(self, rows: slice, seen: Observations) -> None:
+        """Take a tick's feedback as a lesson in what a replica bears; from the next tick on it may be in force."""
+        columns, was = self._part(self.columns, rows), self._part(self.capacity, rows)
+        now = capacity.step(self._work[rows], seen, columns, was)
+        put(self.capacity, rows, now)
+        if now.load is not was.load:
+            self._use_capacity(rows)
+
+    def _use_capacity(self, rows: slice) -> None:
+        """Put what was learnt in force where it is wanted and known; elsewhere what is stated stays."""
+        columns, auto, learnt = self.columns, self.columns.capacity_auto[rows], self.capacity.load[rows]
+        used = capacity.in_force(columns.capacity[rows], learnt, columns.threshold[rows])
+        columns.capacity[rows] = np.where(auto, used, columns.capacity[rows])
+        known = np.where(auto & columns.queue[rows], ~np.isnan(learnt), columns.capacity_known[rows])
+        columns.capacity_known[rows] = known

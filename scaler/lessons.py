@@ -104,7 +104,9 @@ class Lessons:
         succession: Succession,
         archive: Archive,
     ) -> None:
-        self._rows, self._counters, self._worker = rows, counters, worker
+        self._rows, self._counters = rows, counters
+        self.worker = worker
+        """Makes a worker for each that teaches."""
         self._succession, self._archive = succession, archive
         self._due: dict[Key, Trigger] = {}
         self._held: dict[Key, _Held] = {}
@@ -187,7 +189,7 @@ class Lessons:
 
     async def teach(self) -> None:
         """Fit what is due, in one worker, until cancelled."""
-        worker = self._worker()
+        worker = self.worker()
         try:
             while True:
                 await self._wanted.wait()

@@ -111,6 +111,8 @@ class LiveCluster:
             tolerance=up,
             paused=scaled is not None and scaled.paused,
             tolerance_down=down,
+            grows=hpa is None or hpa.grows,
+            shrinks=hpa is None or hpa.shrinks,
             **steering.hand(steered),
             lead_s=math.nan if target is None else self.pods.lead_s(target),
         )

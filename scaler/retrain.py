@@ -63,8 +63,8 @@ async def run(
         SettingsError, StoreError: the file or the registry cannot be used.
     """
     archive = Archive(opened(settings.registry, settings.var))
-    engine = Engine(settings, source, NoCluster(), clock, archive, worker)
-    engine.lessons.replays = False
+    engine = Engine(settings, source, NoCluster(), clock, archive=archive)
+    engine.lessons.replays, engine.lessons.worker = False, worker or engine.lessons.worker
     engine.schedule(file.agendas())
     keys = [engine.declare(workload) for workload in file.declared()]
     async for progress in fit(engine, keys):

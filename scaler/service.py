@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +17,7 @@ from scaler.config import File, watch
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
+from scaler.journal import Journal, Limits
 from scaler.live_cluster import LiveCluster
 from scaler.model_place import opened
 from scaler.prometheus import PrometheusSource
@@ -55,7 +57,9 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, registry_of(*collectors))
     pushed.load()
     await runner.setup()
-    running = [asyncio.create_task(part.run()) for part in (engine, pushed, chores, live) if part is not None]
+    running = [
+        asyncio.create_task(part.run()) for part in (engine, engine.journal, pushed, chores, live) if part is not None
+    ]
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -108,8 +112,10 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
 
 
 def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
-    """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
-    engine = Engine(settings, sources, replicas, archive=Archive(opened(settings.registry, settings.var)))
+    """The loop, where it reads and what it keeps; with the demo's workloads declared, if they are wanted."""
+    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
+    models = Archive(opened(settings.registry, settings.var))
+    engine = Engine(settings, sources, replicas, time.time, journal, models)
     if shown is not None:
         shown.board = engine.board
         for workload in demo_workloads():

@@ -1,4 +1,4 @@
-"""What the doors saw of some workloads at one tick, before anything is made of it."""
+"""What the doors saw at one tick."""
 
 from dataclasses import dataclass
 

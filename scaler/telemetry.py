@@ -12,11 +12,13 @@ from prometheus_client.registry import Collector
 from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.chores import Chores
+from scaler.core import capacity
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.roster import Key
 
 WORKLOAD = ("namespace", "workload")
 
@@ -50,6 +52,11 @@ class EngineCollector(Collector):
         peak = GaugeMetricFamily(
             "foresail_forecast_peak_load", "Quantile of the lead window's peak.", labels=(*WORKLOAD, "level")
         )
+        bears = GaugeMetricFamily(
+            "foresail_capacity_load",
+            "Load that one replica is taken to bear, and what was learnt of it.",
+            labels=(*WORKLOAD, "kind"),
+        )
         mode = GaugeMetricFamily("foresail_mode", "1 for the mode that is served.", labels=(*WORKLOAD, "mode"))
         for key, entry in list(self._engine.roster.entries.items()):
             posted = self._engine.board.get(key)
@@ -81,9 +88,17 @@ class EngineCollector(Collector):
                     replicas.add_metric((*labels, kind), float(column[row]))
             for level, value in zip(LEVELS, made.peak[row], strict=True):
                 peak.add_metric((*labels, f"{level:g}"), float(value))
+            bears.add_metric((*labels, "used"), float(made.capacity[row]))
+            for kind, load in self._learnt_capacity(key).items():
+                bears.add_metric((*labels, kind), load)
             for each in Mode:
                 mode.add_metric((*labels, each.label), float(each is posted.mode))
-        yield from (*gauges.values(), replicas, peak, mode)
+        yield from (*gauges.values(), replicas, peak, bears, mode)
+
+    def _learnt_capacity(self, key: Key) -> dict[str, float]:
+        fleet, row = self._engine.row_of(key)
+        found = capacity.of_row(fleet.capacity, row)
+        return {} if found is None else {"learnt": found.load, "low": found.low, "high": found.high}
 
     def _loop(self) -> Iterator[Metric]:
         counters, roster = self._engine.counters, self._engine.roster
@@ -100,6 +115,7 @@ class EngineCollector(Collector):
             ("fit_failures", "Fits that failed or took too long.", counters.fit_failures),
         ):
             yield CounterMetricFamily(f"foresail_{name}", text, value=value)
+        yield from self._journal()
         build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
         build.add_metric((__version__,), 1.0)
         yield build
@@ -131,6 +147,13 @@ class EngineCollector(Collector):
                 labels = key.namespace, self._engine.roster.identifier(key)
                 age.add_metric(labels, self._engine.clock() - float(fleet.models.cutoff_s[row]))
         yield age
+
+    def _journal(self) -> Iterator[Metric]:
+        journal = self._engine.journal
+        yield CounterMetricFamily("foresail_journal_records", "Decisions written to the journal.", journal.written)
+        yield CounterMetricFamily("foresail_journal_lost", "Decisions that the disk took too late.", journal.lost)
+        text = "1 while decisions are kept in memory only, and lost at a restart."
+        yield GaugeMetricFamily("foresail_journal_memory_only", text, value=float(journal.trouble is not None))
 
     def _modes(self) -> Metric:
         board = self._engine.board
@@ -191,9 +214,9 @@ class ClusterCollector(Collector):
         yield GaugeMetricFamily("foresail_elected", "1 while the chores are this replica's.", value=float(elected))
         yield CounterMetricFamily("foresail_events", "Kubernetes Events written.", value=told)
         yield CounterMetricFamily("foresail_events_held_back", "Events beyond the rate.", value=held_back)
-        yield from self._start_up()
+        yield from self._to_come()
 
-    def _start_up(self) -> Iterator[Metric]:
+    def _to_come(self) -> Iterator[Metric]:
         seconds = GaugeMetricFamily(
             "foresail_start_up_seconds", "Scheduled to Ready of a workload's pods.", labels=(*WORKLOAD, "quantile")
         )
@@ -205,10 +228,20 @@ class ClusterCollector(Collector):
             "foresail_node_wait_seconds", "Median wait of the pods that waited for a node.", labels=WORKLOAD
         )
         lead = GaugeMetricFamily("foresail_lead_seconds", "Lead time that is forecast with.", labels=WORKLOAD)
+        need = GaugeMetricFamily(
+            "foresail_day_peak_replicas", "Replicas that the busiest hour of the coming day needs.", labels=WORKLOAD
+        )
+        hour = GaugeMetricFamily(
+            "foresail_day_peak_timestamp_seconds", "Beginning of the busiest hour of the coming day.", labels=WORKLOAD
+        )
         for key in list(self._engine.roster.entries):
             labels = key.namespace, self._engine.roster.identifier(key)
             fleet, row = self._engine.row_of(key)
             lead.add_metric(labels, float(fleet.columns.lead_s[row]))
+            peak = self._chores.day_peak(key)
+            if peak is not None:
+                need.add_metric(labels, peak.replicas)
+                hour.add_metric(labels, peak.at_s)
             said = None if self._live is None else self._live.lead_time(key)
             if said is not None:
                 seconds.add_metric((*labels, "0.5"), said.p50_s)
@@ -216,7 +249,7 @@ class ClusterCollector(Collector):
                 pods.add_metric(labels, said.pods)
                 never.add_metric(labels, said.never)
                 node.add_metric(labels, said.node_p50_s)
-        yield from (seconds, pods, never, node, lead)
+        yield from (seconds, pods, never, node, lead, need, hour)
 
 
 def registry_of(*ours: Collector) -> CollectorRegistry:

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Running, Samples, Signal, Workload
+from scaler.core.domain import Running, Workload
+from scaler.core.signals import FEEDBACK, Samples, Signal
 from scaler.core.trigger import parse_workload
 from scaler.engine import Engine
 from scaler.errors import SourceError, TriggerError
@@ -17,6 +19,12 @@ from scaler.settings import Settings
 from scaler.sources import NoCluster
 from tests.fakes import WEDNESDAY_S
 
+
+class _Part(Protocol):
+    async def run(self) -> None: ...
+
+
+Runs = TypeVar("Runs", bound=_Part)
 METADATA = {"threshold": "50", "capacity": "70", "leadTime": "60s"}
 
 
@@ -38,12 +46,18 @@ class FakeSource:
         self.broken: set[str] = set()
         self.refused: set[str] = set()
         self.reads: list[tuple[str, Signal, int]] = []
+        """Of everything but feedback."""
+        self.feedback: dict[tuple[str, Signal], float] = {}
 
     def admit(self, workload: Workload) -> None:
         if workload.name in self.refused:
             raise TriggerError(f"{workload.name} is refused")
 
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+        if signal in FEEDBACK:
+            if (workload.name, signal) not in self.feedback:
+                raise SourceError(f"nobody measures {signal.value}")
+            return Samples(np.full(n, self.feedback[workload.name, signal]), np.full(n, np.nan))
         self.reads.append((workload.name, signal, n))
         if workload.name in self.broken:
             raise SourceError(f"{workload.name} is broken")
@@ -82,11 +96,11 @@ def some_engine(
 
 
 @contextlib.asynccontextmanager
-async def loop_of(engine: Engine) -> AsyncIterator[Engine]:
-    """Run the engine's loop; its own ticks wait for real time, so tests tick by themselves."""
-    task = asyncio.create_task(engine.run())
+async def loop_of(part: Runs) -> AsyncIterator[Runs]:
+    """Run the engine's loop; its own ticks wait for real time, so tests tick by themselves. Or another part's."""
+    task = asyncio.create_task(part.run())
     try:
-        yield engine
+        yield part
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

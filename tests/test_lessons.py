@@ -58,7 +58,7 @@ class Replica:
         """Introduce the workload with its first fit in force."""
         key = self.engine.declare(declared("web"))
         await self.engine.introduce(key)
-        self._patch.setattr(self.engine.lessons, "_worker", lambda: self.worker)
+        self.engine.lessons.worker = lambda: self.worker
         self.teaching = asyncio.create_task(self.engine.lessons.teach())
         self.worker.released.set()
         await settled()

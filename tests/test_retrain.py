@@ -75,7 +75,7 @@ async def test_a_service_that_fits_nothing_takes_new_champions_from_the_registry
     registry = ModelFolder(tmp_path / "var" / "models")
     settings = Settings.model_validate({"fit_workers": 0})
     # It was started before the first batch run: it knows nothing of the registry's champion.
-    engine = Engine(settings, FakeSource(daily), NoCluster(), clock := Clock(), Archive(None))
+    engine = Engine(settings, FakeSource(daily), NoCluster(), clock := Clock(), archive=Archive(None))
     key = engine.declare(declared("a"))
     await engine.introduce(key)
     await tick(engine, clock)
@@ -105,7 +105,8 @@ async def test_a_restart_replays_what_was_kept_and_comes_to_the_same_state(tmp_p
                 calls.append(function.__name__)  # noqa: B023 - called within this turn
                 return function(*arguments)
 
-        engine = Engine(Settings(), FakeSource(daily), NoCluster(), Clock(), Archive(ModelFolder(var)), Told)
+        engine = Engine(Settings(), FakeSource(daily), NoCluster(), Clock(), archive=Archive(ModelFolder(var)))
+        engine.lessons.worker = Told
         key = engine.declare(declared("web"))
         tasks = [asyncio.create_task(part) for part in (engine.archive.run(), engine.lessons.teach())]
         await engine.introduce(key)
@@ -131,7 +132,8 @@ async def test_drifted_workloads_are_fitted_first() -> None:
             seen.append((function.__name__, len(arguments[2])))
             return await asyncio.Event().wait()
 
-    engine = Engine(Settings(), FakeSource(daily), NoCluster(), Clock(), Archive(None), Watching)
+    engine = Engine(Settings(), FakeSource(daily), NoCluster(), Clock())
+    engine.lessons.worker = Watching
     keys = [engine.declare(declared(f"w{n}")) for n in range(12)]
     for key in keys:
         await engine.introduce(key)

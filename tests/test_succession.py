@@ -68,7 +68,7 @@ class Service:
             FakeSource(daily),
             replicas,
             self.clock,
-            Archive(self.registry),
+            archive=Archive(self.registry),
         )
         self.key = self.engine.declare(declared("web"))
         for one in models:

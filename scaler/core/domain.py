@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray, level_of
+from scaler.core.signals import Signal
 
 UNKNOWN = -1
 """A replica count that nobody could tell."""
@@ -41,26 +42,6 @@ class Kind(Enum):
     """A backlog in messages, `threshold` messages per replica."""
 
 
-class Signal(Enum):
-    """What is read of a workload."""
-
-    LOAD = "load"
-    ARRIVALS = "arrivals"
-    """Messages per second that arrive in a queue."""
-    REPLICAS = "replicas"
-    """Replicas that run, where no cluster tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """A signal of one workload over n intervals, oldest first."""
-
-    mean: FloatArray
-    """Mean over each interval, NaN where missing, (n,)."""
-    maximum: FloatArray
-    """Largest sample inside each interval, (n,)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """What a cluster says of a workload."""
@@ -73,9 +54,15 @@ class Running:
     """Upwards and, unless `tolerance_down` says otherwise, downwards; NaN where the HPA states none."""
     override: int = UNKNOWN
     """Replicas that somebody fixed by hand, UNKNOWN where nobody did."""
+    pinned: int = UNKNOWN
+    """`Mode` that somebody fixed by hand, UNKNOWN where nobody did."""
     paused: bool = False
     """Whether scaling is paused: decisions are recorded and nothing more."""
     tolerance_down: float = math.nan
+    grows: bool = True
+    """Whether the HPA may add replicas at all …"""
+    shrinks: bool = True
+    """… and take some away: KEDA's paused-scale-out and paused-scale-in forbid it, as `selectPolicy: Disabled` does."""
     shadow: bool | None = None
     """Whether the reactive answer is to be served; None where the trigger decides."""
     rollback_s: float = -math.inf
@@ -105,11 +92,17 @@ class Workload:
     """Eight hex digits that tell two triggers of one ScaledObject apart."""
     threshold: float
     capacity: float | None = None
+    capacity_auto: bool = False
+    """Whether the capacity is to be learnt."""
     kind: Kind = Kind.RATE
     server_address: str | None = None
     query: str | None = None
     arrival_query: str | None = None
     replicas_query: str | None = None
+    cpu_query: str | None = None
+    memory_query: str | None = None
+    latency_query: str | None = None
+    queue_query: str | None = None
     timeout_s: float | None = None
     """Longest that a query may take, where it is shorter than the server's."""
     activation_threshold: float = 0.0
@@ -133,6 +126,12 @@ class Workload:
     """Name of a calendar in the settings."""
     inactive: tuple[str, ...] = ()
     """Keys that were understood but whose feature is not built into this version."""
+
+    def query_of(self, signal: Signal) -> str | None:
+        """The query of a signal, None where there is none."""
+        fields = {Signal.LOAD: "query", Signal.ARRIVALS: "arrival_query"}
+        query: str | None = getattr(self, fields.get(signal, f"{signal.value}_query"))
+        return query
 
 
 class Mode(IntEnum):
@@ -163,7 +162,9 @@ class Workloads:
     queue: BoolArray
     """Whether the load is a backlog."""
     capacity_known: BoolArray
-    """False for a queue without a stated capacity: served reactively."""
+    """False for a queue whose capacity is neither stated nor learnt: served reactively."""
+    capacity_auto: BoolArray
+    """Whether the capacity in force follows what is learnt."""
     activation: FloatArray
     """Load above which a workload is active."""
     slo: FloatArray
@@ -192,10 +193,16 @@ class Workloads:
     """Most replica-hours per day (UTC) that prediction may spend, inf without a ceiling."""
     override: IntArray
     """Replicas fixed by hand, UNKNOWN where nobody did."""
+    pinned: IntArray
+    """`Mode` fixed by hand, UNKNOWN where nobody did."""
     paused: BoolArray
     """Whether scaling is paused: what runs stays, decisions are only recorded."""
     canary: FloatArray
     """Share of the reactive rule that a new champion may add, inf where none is on trial."""
+    grows: BoolArray
+    """Whether the HPA may add replicas …"""
+    shrinks: BoolArray
+    """… and take some away."""
     phase_s: FloatArray
     """When within each hour its slow work falls due, so that a fleet's spreads."""
 
@@ -306,6 +313,8 @@ class Decisions:
     """(B, Q)"""
     path: FloatArray
     """(B, Q)"""
+    ceiling: FloatArray
+    """Largest load that was believed at any level, (B,)."""
 
     @property
     def confidence(self) -> FloatArray:
@@ -330,6 +339,7 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         capacity=numbers([w.capacity if w.capacity is not None else w.threshold for w in workloads]),
         queue=np.array([w.kind is Kind.QUEUE for w in workloads], dtype=np.bool_),
         capacity_known=np.array([w.kind is Kind.RATE or w.capacity is not None for w in workloads], dtype=np.bool_),
+        capacity_auto=np.array([w.capacity_auto for w in workloads], dtype=np.bool_),
         activation=numbers([w.activation_threshold for w in workloads]),
         slo=numbers([np.nan if w.slo is None else w.slo for w in workloads]),
         h=window_steps(lead_s, steps),
@@ -346,8 +356,11 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
             [np.inf if w.max_replica_hours_per_day is None else w.max_replica_hours_per_day for w in workloads]
         ),
         override=counts([UNKNOWN] * len(workloads)),
+        pinned=counts([UNKNOWN] * len(workloads)),
         paused=np.zeros(len(workloads), np.bool_),
         canary=numbers([np.inf] * len(workloads)),
+        grows=np.ones(len(workloads), np.bool_),
+        shrinks=np.ones(len(workloads), np.bool_),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
 
