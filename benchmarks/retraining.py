@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scaler.core.domain import Samples, Signal, Workload
+from scaler.core.domain import Workload
+from scaler.core.signals import Samples, Signal
 from scaler.core.trigger import parse_workload
 from scaler.engine import Engine
 from scaler.settings import Settings

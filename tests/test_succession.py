@@ -14,6 +14,7 @@ from scaler import __version__
 from scaler.archive import Archive, Fitted, name_of
 from scaler.core import gate
 from scaler.core.domain import Mode
+from scaler.core.gate import Rolled
 from scaler.core.retraining import CONFIGURATION
 from scaler.core.steering import CHAMPION, Choice
 from scaler.core.trust import Cause, Evidence
@@ -232,29 +233,37 @@ async def test_an_expired_model_serves_degraded_until_it_is_replaced(tmp_path: P
     assert kept[0].evidence is Evidence.EXPIRED
 
 
+def unrolled() -> Rolled:
+    """Nothing known of replayed days."""
+    return Rolled(np.full(1, np.nan), np.full(1, np.nan), np.zeros(1, np.int64))
+
+
 def test_the_gate_refuses_a_challenger_that_does_worse_and_says_by_how_much(good: Models, poisoned: Models) -> None:
     history, fleet = history_of(daily, 2 * DAY_S), some_fleet(h=STEPS, lead_s=60.0, capacity=70.0)
-    contest = gate.judge(history, fleet, (good, poisoned), good, np.array([True]))
+    contest = gate.judge(history, fleet, (poisoned, unrolled()), good, np.array([True]))
     assert gate.Verdict(int(contest.verdict[0])) is gate.Verdict.WORSE_THAN_CHAMPION
     assert not contest.passed[0]
     assert contest.challenger[0] > GLARING * contest.champion[0]
     assert contest.shared[0] > gate.LEAST
     # The champion as its own challenger is no worse than itself.
-    assert gate.judge(history, fleet, (good, good), good, np.array([True])).passed[0]
+    assert gate.judge(history, fleet, (good, unrolled()), good, np.array([True])).passed[0]
 
 
 def test_a_challenger_of_another_kind_is_fitted_up_to_the_champions_cutoff(good: Models) -> None:
     history, fleet = history_of(daily, 2 * DAY_S), some_fleet(h=STEPS, lead_s=60.0, capacity=70.0)
-    contest = gate.judge(history, fleet, (catalog.unfitted(1), good), good, np.array([False]))
+    contest = gate.judge(history, fleet, (good, unrolled()), good, np.array([False]))
     # Its kind fitted so far is the champion itself.
     assert contest.challenger[0] == contest.champion[0]
     assert contest.passed[0]
 
 
-def test_a_forecaster_that_seasonal_naive_beats_is_refused(poisoned: Models) -> None:
+def test_a_forecaster_that_seasonal_naive_beats_is_refused(good: Models) -> None:
     history, fleet = history_of(daily, 2 * DAY_S), some_fleet(h=STEPS, lead_s=60.0, capacity=70.0)
-    naive = catalog.fit_naive(history.until(OLD_S), STEPS, averaged=False)
-    before = replace(poisoned, naive=naive.naive, cutoff_s=np.array([int(OLD_S)]))
-    contest = gate.judge(history, fleet, (before, poisoned), catalog.unfitted(1), np.array([True]))
-    assert gate.Verdict(int(contest.verdict[0])) is gate.Verdict.WORSE_THAN_NAIVE
-    assert contest.rolled[0] > contest.naive[0]
+    moment_s = OLD_S + 60.0 * np.arange(1, 14 * 60 + 1)
+    for factor, verdict in ((1.01, gate.Verdict.PASSED), (3.0, gate.Verdict.WORSE_THAN_NAIVE)):
+        said = factor * np.repeat(daily(moment_s + 60.0)[:, None], 5, axis=1)
+        days = gate.rolled(history, fleet, good, moment_s, said)
+        assert days.windows[0] > 200
+        contest = gate.judge(history, fleet, (good, days), catalog.unfitted(1), np.array([True]))
+        assert gate.Verdict(int(contest.verdict[0])) is verdict
+    assert days.rolled[0] > days.naive[0]

@@ -48,13 +48,23 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """Mean losses in replicas of B workloads on the replayed days, NaN where not judged, (B,) each."""
+
+    rolled: FloatArray
+    """What would have been served, by a fit to what lay before."""
+    naive: FloatArray
+    """Seasonal naive, fitted to the same."""
+    windows: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class Contest:
     """Mean losses in replicas of B workloads, NaN where not judged, and the verdict, (B,) each."""
 
     rolled: FloatArray
-    """The challenger's kind, fitted to what lay before the replayed days, on those days."""
+    """As of `Rolled`."""
     naive: FloatArray
-    """Seasonal naive on the same."""
     windows: IntArray
     challenger: FloatArray
     """On what came after the champion's cutoff."""
@@ -82,12 +92,20 @@ def unshifted(models: Models) -> Voice:
 def losses(voice: Voice, history: History, fleet: Workloads, origin_s: FloatArray) -> FloatArray:
     """Loss of the one workload's forecasts made at `origin_s`, (R,), in replicas; NaN where nobody spoke or knows."""
     models, heard = voice
-    h = np.full(len(origin_s), int(fleet.h[0]))
-    rows = Rows(np.zeros(len(origin_s), np.int64), origin_s, h, origin_s)
-    actual, _ = dithered_targets(history, rows, averaged=bool(fleet.queue[0]))
-    raw = catalog.predict(models, history, rows)
+    raw = catalog.predict(models, history, _rows(fleet, origin_s))
     alike = np.zeros(len(origin_s), np.int64)
     said = ensemble.applied(take(heard, alike), raw, models.epsilon[alike]).peak
+    return _lost(said, history, fleet, origin_s)
+
+
+def _rows(fleet: Workloads, origin_s: FloatArray) -> Rows:
+    h = np.full(len(origin_s), int(fleet.h[0]))
+    return Rows(np.zeros(len(origin_s), np.int64), origin_s, h, origin_s)
+
+
+def _lost(said: FloatArray, history: History, fleet: Workloads, origin_s: FloatArray) -> FloatArray:
+    """Loss of forecasts of the peak, (R, Q), that were made at `origin_s`, (R,)."""
+    actual, _ = dithered_targets(history, _rows(fleet, origin_s), averaged=bool(fleet.queue[0]))
     capacity = float(fleet.capacity[0])
     return np.asarray(pinball(np.ceil(actual / capacity), np.ceil(said / capacity))[:, JUDGED].mean(axis=1))
 
@@ -112,49 +130,66 @@ def compared(
     return (float(both[0, known].mean()), float(both[1, known].mean()), n) if n else (math.nan, math.nan, 0)
 
 
+def rolled(history: History, fleet: Workloads, before: Models, moment_s: FloatArray, said: FloatArray) -> Rolled:
+    """Judge what would have been served of one workload at evenly spaced `moment_s`, (T,): `said`, (T, Q).
+
+    `before` was fitted to what lay before these days, its seasonal naive too.
+    """
+    at_s = origins(history, fleet, float(before.cutoff_s[0]), conformal.stride_s(history.bucket_s))
+    place = np.searchsorted(moment_s, at_s - 1e-6)
+    there = (place < len(moment_s)) & (before.speaker[0] == BOOSTING)
+    at_s, place = at_s[there], place[there]
+    naive = losses(unshifted(replace(before, speaker=np.array([NAIVE]))), history, fleet, at_s)
+    both = np.stack([_lost(said[place], history, fleet, at_s), naive])
+    known = ~np.isnan(both).any(axis=0)
+    n = int(known.sum())
+    means = both[:, known].mean(axis=1) if n else np.full(2, np.nan)
+    return Rolled(means[:1], means[1:], np.array([n]))
+
+
 def judge(
-    history: History, fleet: Workloads, challenger: tuple[Models, Models], champion: Models, alike: BoolArray
+    history: History,
+    fleet: Workloads,
+    challenger: tuple[Models, Rolled],
+    champion: Models,
+    alike: BoolArray,
 ) -> Contest:
-    """Judge the challengers of B workloads, each as the two fits that learning makes: before the replay, and the last.
+    """Judge the challengers of B workloads: the fits themselves, and what their kind did on the replayed days.
 
     `champion` has a row each, of which NOBODY and the naive forecaster defend nothing. Where `alike`, the champion was
     fitted as the challenger was: then fits up to the same cutoff are the same, and the challenger itself is compared,
     which has seen these windows and must not do worse on them. Elsewhere its kind is fitted up to the champion's
     cutoff.
     """
-    contests = []
+    fits, days = challenger
+    shared = []
     for row in range(len(fleet.h)):
         at = slice(row, row + 1)
-        own = take(history, at), take(fleet, at)
-        before, last = (take(models, at) for models in challenger)
-        contests.append(_judged(*own, (before, last), take(champion, at), bool(alike[row])))
-    return Contest(*(np.array(column) for column in zip(*contests, strict=True)))
+        both = take(fits, at), take(champion, at)
+        shared.append(_beside(take(history, at), take(fleet, at), both, alike=bool(alike[row])))
+    mine, its, windows = (np.array(column) for column in zip(*shared, strict=True))
+    fitted = fits.speaker == BOOSTING
+    known = np.count_nonzero(~np.isnan(history.mean), axis=1)
+    needed = np.nansum(history.mean, axis=1, dtype=np.float64) / np.maximum(known, 1) / fleet.capacity
+    verdict = np.where(fitted & (days.windows >= LEAST), int(Verdict.PASSED), int(Verdict.UNJUDGED))
+    for other, bad in (
+        (Verdict.WORSE_THAN_NAIVE, (days.windows >= LEAST) & _worse(days.rolled, days.naive, needed)),
+        (Verdict.WORSE_THAN_CHAMPION, (windows >= LEAST) & _worse(mine, its, needed)),
+    ):
+        verdict = np.where(fitted & bad, int(other), verdict)
+    return Contest(days.rolled, days.naive, days.windows, mine, its, windows, verdict)
 
 
-def _judged(
-    history: History,
-    fleet: Workloads,
-    challenger: tuple[Models, Models],
-    champion: Models,
-    alike: bool,  # noqa: FBT001
-) -> tuple[float, float, int, float, float, int, Verdict]:
-    before, last = challenger
-    stride_s = conformal.stride_s(history.bucket_s)
-    needed = float(np.nanmean(history.mean[0])) / float(fleet.capacity[0]) if last.speaker[0] == BOOSTING else 0.0
-    rolled, naive, windows, mine, its, shared = math.nan, math.nan, 0, math.nan, math.nan, 0
-    verdict = Verdict.UNJUDGED
-    if last.speaker[0] == BOOSTING and before.speaker[0] == BOOSTING:
-        both = unshifted(before), unshifted(replace(before, speaker=np.array([NAIVE])))
-        rolled, naive, windows = compared(both, history, fleet, float(before.cutoff_s[0]), stride_s)
-        if windows >= LEAST:
-            verdict = Verdict.WORSE_THAN_NAIVE if _worse(rolled, naive, needed) else Verdict.PASSED
-    if last.speaker[0] == BOOSTING and champion.speaker[0] == BOOSTING:
-        since_s = float(champion.cutoff_s[0])
-        trial = last if alike else _fitted_until(history, fleet, since_s)
-        mine, its, shared = compared((unshifted(trial), unshifted(champion)), history, fleet, since_s, stride_s)
-        if shared >= LEAST and _worse(mine, its, needed):
-            verdict = Verdict.WORSE_THAN_CHAMPION
-    return rolled, naive, windows, mine, its, shared, verdict
+def _beside(
+    history: History, fleet: Workloads, both: tuple[Models, Models], *, alike: bool
+) -> tuple[float, float, int]:
+    """Losses of one workload's challenger and champion on what came after the champion's cutoff, and its windows."""
+    challenger, champion = both
+    if challenger.speaker[0] != BOOSTING or champion.speaker[0] != BOOSTING:
+        return math.nan, math.nan, 0
+    since_s, stride_s = float(champion.cutoff_s[0]), conformal.stride_s(history.bucket_s)
+    trial = challenger if alike else _fitted_until(history, fleet, since_s)
+    return compared((unshifted(trial), unshifted(champion)), history, fleet, since_s, stride_s)
 
 
 def unjudged(n: int) -> Contest:
@@ -163,8 +198,8 @@ def unjudged(n: int) -> Contest:
     return Contest(unknown, unknown, none, unknown, unknown, none, np.full(n, int(Verdict.UNJUDGED)))
 
 
-def _worse(loss: float, other: float, needed: float) -> bool:
-    return loss > TOLERATED * other + LEAST_SHARE * needed
+def _worse(loss: FloatArray, other: FloatArray, needed: FloatArray) -> BoolArray:
+    return np.asarray(loss > TOLERATED * other + LEAST_SHARE * needed)
 
 
 def _fitted_until(history: History, fleet: Workloads, cutoff_s: float) -> Models:

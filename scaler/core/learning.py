@@ -18,8 +18,9 @@ from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, Quantiles, nothing_said
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
-from scaler.core import hpa, price, trust, watch
+from scaler.core import gate, hpa, price, trust, watch
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
+from scaler.core.gate import Rolled
 from scaler.core.policies import predictive_range, reactive_rules
 
 REPLAY_S = 3 * DAY_S
@@ -39,6 +40,8 @@ class Learnt:
     models: Models
     before: Models
     """Fitted to what lay before the replay: what it forecast with, up to the cutoff of `models`."""
+    rolled: Rolled
+    """What would have been served on the replayed days beside seasonal naive."""
     price: price.PriceState
     """State of the feedback at the end of the history."""
     record: Record
@@ -94,7 +97,17 @@ def learn(
     worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
-    return Learnt(models, before, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+    days = _rolled(history, peaks.said, fleet, before)
+    return Learnt(models, before, days, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+
+
+def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Rolled:
+    moment_s = _moments(history, said.peak.shape[1])
+    parts = []
+    for row in range(len(fleet.h)):
+        at = slice(row, row + 1)
+        parts.append(gate.rolled(take(history, at), take(fleet, at), take(before, at), moment_s, said.peak[row]))
+    return stacked(parts)
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:

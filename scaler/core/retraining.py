@@ -40,8 +40,8 @@ class Retrained:
 def retrain(history: History, fleet: Workloads, cutoff_s: FloatArray, defence: Defence) -> Retrained:
     """Fit B workloads up to `cutoff_s`, (B,), replay, and compare with who serves them."""
     learnt = learn(history, fleet, cutoff_s)
-    fitted = learnt.before, learnt.models
-    return Retrained(learnt, gate.judge(history, fleet, fitted, defence.champion, defence.alike))
+    challenger = learnt.models, learnt.rolled
+    return Retrained(learnt, gate.judge(history, fleet, challenger, defence.champion, defence.alike))
 
 
 def replay(history: History, fleet: Workloads, cutoff_s: FloatArray, fitted: tuple[Models, Models]) -> Retrained:
