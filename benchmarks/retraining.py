@@ -84,7 +84,8 @@ def _p99(ticks: list[float]) -> str:
 
 async def _run(n: int, n_fitted: int, workers: int) -> list[str]:
     clock = Clock()
-    settings = Settings.model_validate({"fit_workers": workers, "max_workloads_per_namespace": n, "max_workloads": n})
+    limits = {"max_workloads_per_namespace": n, "max_workloads": n, "fit_timeout_s": 3600.0}
+    settings = Settings.model_validate({"fit_workers": workers, **limits})
     engine = Engine(settings, Load(), NoCluster(), clock)
     keys = []
     for number in range(n):

@@ -267,3 +267,13 @@ def test_a_forecaster_that_seasonal_naive_beats_is_refused(good: Models) -> None
         contest = gate.judge(history, fleet, (good, days), catalog.unfitted(1), np.array([True]))
         assert gate.Verdict(int(contest.verdict[0])) is verdict
     assert days.rolled[0] > days.naive[0]
+
+
+def test_a_champion_whose_cutoff_is_now_cannot_be_judged_and_keeps_nobody_out(good: Models) -> None:
+    history, fleet = history_of(daily, 2 * DAY_S), some_fleet(h=STEPS, lead_s=60.0, capacity=70.0)
+    newest = replace(good, cutoff_s=np.array([int(WEDNESDAY_S)]))
+    contest = gate.judge(history, fleet, (good, unrolled()), newest, np.array([True]))
+    assert contest.passed[0]
+    assert contest.shared[0] == 0
+    days = gate.rolled(history, fleet, newest, np.array([WEDNESDAY_S]), np.full((1, 5), 1.0))
+    assert days.windows[0] == 0

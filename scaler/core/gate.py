@@ -124,6 +124,8 @@ def compared(
 ) -> tuple[float, float, int]:
     """Mean losses of two voices of one workload on the windows after `after_s` that both spoke of, and how many."""
     at_s = origins(history, fleet, after_s, stride_s)
+    if not len(at_s):
+        return math.nan, math.nan, 0
     both = np.stack([losses(voice, history, fleet, at_s) for voice in voices])
     known = ~np.isnan(both).any(axis=0)
     n = int(known.sum())
@@ -139,6 +141,8 @@ def rolled(history: History, fleet: Workloads, before: Models, moment_s: FloatAr
     place = np.searchsorted(moment_s, at_s - 1e-6)
     there = (place < len(moment_s)) & (before.speaker[0] == BOOSTING)
     at_s, place = at_s[there], place[there]
+    if not len(at_s):
+        return Rolled(np.full(1, np.nan), np.full(1, np.nan), np.zeros(1, np.int64))
     naive = losses(unshifted(replace(before, speaker=np.array([NAIVE]))), history, fleet, at_s)
     both = np.stack([_lost(said[place], history, fleet, at_s), naive])
     known = ~np.isnan(both).any(axis=0)
