@@ -167,7 +167,8 @@ class Succession:
         at = slice(row, row + 1)
         history, columns = fleet.history(at), take(fleet.columns, at)
         both = fleet.voice(row), reign.predecessor
-        mine, its, n = gate.compared(both, history, columns, reign.since_s, history.bucket_s)
+        found = gate.compared(both, history, columns, reign.since_s, history.bucket_s)
+        mine, its, n = float(found.one[0]), float(found.other[0]), int(found.windows[0])
         if n < FEWEST:
             return ""
         needed = float(np.nanmean(history.mean[0, -n:])) / float(columns.capacity[0])

@@ -14,7 +14,7 @@ from scaler import __version__
 from scaler.archive import Archive, Fitted, name_of
 from scaler.core import gate
 from scaler.core.domain import Mode
-from scaler.core.gate import Rolled
+from scaler.core.gate import Losses
 from scaler.core.retraining import CONFIGURATION
 from scaler.core.steering import CHAMPION, Choice
 from scaler.core.trust import Cause, Evidence
@@ -233,9 +233,9 @@ async def test_an_expired_model_serves_degraded_until_it_is_replaced(tmp_path: P
     assert kept[0].evidence is Evidence.EXPIRED
 
 
-def unrolled() -> Rolled:
+def unrolled() -> Losses:
     """Nothing known of replayed days."""
-    return Rolled(np.full(1, np.nan), np.full(1, np.nan), np.zeros(1, np.int64))
+    return Losses(*np.full((3, 1), np.nan), np.zeros(1, np.int64))
 
 
 def test_the_gate_refuses_a_challenger_that_does_worse_and_says_by_how_much(good: Models, poisoned: Models) -> None:
@@ -266,7 +266,7 @@ def test_a_forecaster_that_seasonal_naive_beats_is_refused(good: Models) -> None
         assert days.windows[0] > 200
         contest = gate.judge(history, fleet, (good, days), catalog.unfitted(1), np.array([True]))
         assert gate.Verdict(int(contest.verdict[0])) is verdict
-    assert days.rolled[0] > days.naive[0]
+    assert days.one[0] > days.other[0]
 
 
 def test_a_champion_whose_cutoff_is_now_cannot_be_judged_and_keeps_nobody_out(good: Models) -> None:
@@ -277,3 +277,13 @@ def test_a_champion_whose_cutoff_is_now_cannot_be_judged_and_keeps_nobody_out(go
     assert contest.shared[0] == 0
     days = gate.rolled(history, fleet, newest, np.array([WEDNESDAY_S]), np.full((1, 5), 1.0))
     assert days.windows[0] == 0
+
+
+def test_a_loss_that_one_bad_hour_makes_refuses_nobody(good: Models) -> None:
+    history, fleet = history_of(daily, 2 * DAY_S), some_fleet(h=STEPS, lead_s=60.0, capacity=70.0)
+    moment_s = OLD_S + 60.0 * np.arange(1, 14 * 60 + 1)
+    said = 1.01 * np.repeat(daily(moment_s + 60.0)[:, None], 5, axis=1)
+    said[300:360] *= 6.0
+    days = gate.rolled(history, fleet, good, moment_s, said)
+    assert days.one[0] > 1.1 * days.other[0]
+    assert gate.judge(history, fleet, (good, days), catalog.unfitted(1), np.array([True])).passed[0]

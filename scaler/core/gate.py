@@ -28,6 +28,10 @@ LEAST = 30
 """Windows, one every four minutes, without which nobody is judged: two hours."""
 TOLERATED = 1.05
 """A challenger may lose so many times what it is compared with: in refits of recorded histories less was chance."""
+BLOCK_S = 4 * 3600.0
+"""Stretch whose windows share what happened in it: losses of different stretches are taken for independent."""
+SURE = 2.0
+"""Standard errors by which a loss must be larger: by chance once in forty."""
 LEAST_SHARE = 0.0005
 """Share of the replicas that are needed by which losses may differ and still be alike."""
 
@@ -48,13 +52,13 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rolled:
-    """Mean losses in replicas of B workloads on the replayed days, NaN where not judged, (B,) each."""
+class Losses:
+    """Mean losses in replicas of two voices for B workloads on the same windows, NaN where not judged, (B,) each."""
 
-    rolled: FloatArray
-    """What would have been served, by a fit to what lay before."""
-    naive: FloatArray
-    """Seasonal naive, fitted to the same."""
+    one: FloatArray
+    other: FloatArray
+    error: FloatArray
+    """Standard error of their difference."""
     windows: IntArray
 
 
@@ -63,8 +67,9 @@ class Contest:
     """Mean losses in replicas of B workloads, NaN where not judged, and the verdict, (B,) each."""
 
     rolled: FloatArray
-    """As of `Rolled`."""
+    """What would have been served on the replayed days."""
     naive: FloatArray
+    """Seasonal naive on the same."""
     windows: IntArray
     challenger: FloatArray
     """On what came after the champion's cutoff."""
@@ -121,18 +126,29 @@ def origins(history: History, fleet: Workloads, after_s: float, stride_s: float)
 
 def compared(
     voices: tuple[Voice, Voice], history: History, fleet: Workloads, after_s: float, stride_s: float
-) -> tuple[float, float, int]:
-    """Mean losses of two voices of one workload on the windows after `after_s` that both spoke of, and how many."""
+) -> Losses:
+    """Losses of two voices of one workload on the windows after `after_s` that both spoke of."""
     at_s = origins(history, fleet, after_s, stride_s)
     if not len(at_s):
-        return math.nan, math.nan, 0
-    both = np.stack([losses(voice, history, fleet, at_s) for voice in voices])
+        return _meant(np.zeros((2, 0)), at_s)
+    return _meant(np.stack([losses(voice, history, fleet, at_s) for voice in voices]), at_s)
+
+
+def _meant(both: FloatArray, at_s: FloatArray) -> Losses:
+    """Mean losses of one workload from those of each window, (2, R), where both are known."""
     known = ~np.isnan(both).any(axis=0)
-    n = int(known.sum())
-    return (float(both[0, known].mean()), float(both[1, known].mean()), n) if n else (math.nan, math.nan, 0)
+    if not known.any():
+        unknown = np.full(1, np.nan)
+        return Losses(unknown, unknown, unknown, np.zeros(1, np.int64))
+    both, block = both[:, known], np.unique(at_s[known] // BLOCK_S, return_inverse=True)[1]
+    size = np.bincount(block)
+    surplus = np.bincount(block, weights=both[0] - both[1]) - size * (both[0] - both[1]).mean()
+    error = np.sqrt((surplus**2).sum()) / len(block) if len(size) > 1 else 0.0
+    mine, its = both.mean(axis=1)
+    return Losses(np.array([mine]), np.array([its]), np.array([error]), np.array([len(block)]))
 
 
-def rolled(history: History, fleet: Workloads, before: Models, moment_s: FloatArray, said: FloatArray) -> Rolled:
+def rolled(history: History, fleet: Workloads, before: Models, moment_s: FloatArray, said: FloatArray) -> Losses:
     """Judge what would have been served of one workload at evenly spaced `moment_s`, (T,): `said`, (T, Q).
 
     `before` was fitted to what lay before these days, its seasonal naive too.
@@ -142,19 +158,15 @@ def rolled(history: History, fleet: Workloads, before: Models, moment_s: FloatAr
     there = (place < len(moment_s)) & (before.speaker[0] == BOOSTING)
     at_s, place = at_s[there], place[there]
     if not len(at_s):
-        return Rolled(np.full(1, np.nan), np.full(1, np.nan), np.zeros(1, np.int64))
+        return _meant(np.zeros((2, 0)), at_s)
     naive = losses(unshifted(replace(before, speaker=np.array([NAIVE]))), history, fleet, at_s)
-    both = np.stack([_lost(said[place], history, fleet, at_s), naive])
-    known = ~np.isnan(both).any(axis=0)
-    n = int(known.sum())
-    means = both[:, known].mean(axis=1) if n else np.full(2, np.nan)
-    return Rolled(means[:1], means[1:], np.array([n]))
+    return _meant(np.stack([_lost(said[place], history, fleet, at_s), naive]), at_s)
 
 
 def judge(
     history: History,
     fleet: Workloads,
-    challenger: tuple[Models, Rolled],
+    challenger: tuple[Models, Losses],
     champion: Models,
     alike: BoolArray,
 ) -> Contest:
@@ -171,26 +183,24 @@ def judge(
         at = slice(row, row + 1)
         both = take(fits, at), take(champion, at)
         shared.append(_beside(take(history, at), take(fleet, at), both, alike=bool(alike[row])))
-    mine, its, windows = (np.array(column) for column in zip(*shared, strict=True))
+    beside = Losses(*(np.concatenate([getattr(one, name) for one in shared]) for name in Losses.__slots__))
     fitted = fits.speaker == BOOSTING
     known = np.count_nonzero(~np.isnan(history.mean), axis=1)
     needed = np.nansum(history.mean, axis=1, dtype=np.float64) / np.maximum(known, 1) / fleet.capacity
     verdict = np.where(fitted & (days.windows >= LEAST), int(Verdict.PASSED), int(Verdict.UNJUDGED))
     for other, bad in (
-        (Verdict.WORSE_THAN_NAIVE, (days.windows >= LEAST) & _worse(days.rolled, days.naive, needed)),
-        (Verdict.WORSE_THAN_CHAMPION, (windows >= LEAST) & _worse(mine, its, needed)),
+        (Verdict.WORSE_THAN_NAIVE, _worse(days, needed)),
+        (Verdict.WORSE_THAN_CHAMPION, _worse(beside, needed)),
     ):
         verdict = np.where(fitted & bad, int(other), verdict)
-    return Contest(days.rolled, days.naive, days.windows, mine, its, windows, verdict)
+    return Contest(days.one, days.other, days.windows, beside.one, beside.other, beside.windows, verdict)
 
 
-def _beside(
-    history: History, fleet: Workloads, both: tuple[Models, Models], *, alike: bool
-) -> tuple[float, float, int]:
-    """Losses of one workload's challenger and champion on what came after the champion's cutoff, and its windows."""
+def _beside(history: History, fleet: Workloads, both: tuple[Models, Models], *, alike: bool) -> Losses:
+    """Losses of one workload's challenger and champion on what came after the champion's cutoff."""
     challenger, champion = both
     if challenger.speaker[0] != BOOSTING or champion.speaker[0] != BOOSTING:
-        return math.nan, math.nan, 0
+        return _meant(np.zeros((2, 0)), np.zeros(0))
     since_s, stride_s = float(champion.cutoff_s[0]), conformal.stride_s(history.bucket_s)
     trial = challenger if alike else _fitted_until(history, fleet, since_s)
     return compared((unshifted(trial), unshifted(champion)), history, fleet, since_s, stride_s)
@@ -202,8 +212,9 @@ def unjudged(n: int) -> Contest:
     return Contest(unknown, unknown, none, unknown, unknown, none, np.full(n, int(Verdict.UNJUDGED)))
 
 
-def _worse(loss: FloatArray, other: FloatArray, needed: FloatArray) -> BoolArray:
-    return np.asarray(loss > TOLERATED * other + LEAST_SHARE * needed)
+def _worse(days: Losses, needed: FloatArray) -> BoolArray:
+    surely = days.one - SURE * days.error > TOLERATED * days.other + LEAST_SHARE * needed
+    return np.asarray((days.windows >= LEAST) & surely)
 
 
 def _fitted_until(history: History, fleet: Workloads, cutoff_s: float) -> Models:

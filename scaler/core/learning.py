@@ -20,7 +20,7 @@ from forecasting.forecast import BoolArray, FloatArray, Quantiles, nothing_said
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
 from scaler.core import gate, hpa, price, trust, watch
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
-from scaler.core.gate import Rolled
+from scaler.core.gate import Losses
 from scaler.core.policies import predictive_range, reactive_rules
 
 REPLAY_S = 3 * DAY_S
@@ -40,8 +40,8 @@ class Learnt:
     models: Models
     before: Models
     """Fitted to what lay before the replay: what it forecast with, up to the cutoff of `models`."""
-    rolled: Rolled
-    """What would have been served on the replayed days beside seasonal naive."""
+    rolled: Losses
+    """Of what would have been served on the replayed days, beside seasonal naive."""
     price: price.PriceState
     """State of the feedback at the end of the history."""
     record: Record
@@ -101,7 +101,7 @@ def learn(
     return Learnt(models, before, days, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
 
 
-def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Rolled:
+def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Losses:
     moment_s = _moments(history, said.peak.shape[1])
     parts = []
     for row in range(len(fleet.h)):
