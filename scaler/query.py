@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.errors import QuerySyntaxError, QueryTooLarge
+from scaler.errors import QuerySyntaxError, QueryTooLarge, RequestError
 from scaler.promql import (
     COMPARISONS,
     Aggregate,
@@ -36,7 +36,7 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class Curve:
     """Samples of one series, oldest first; NaN: it ends here until the next one."""
 
     labels: Labels
@@ -73,13 +73,13 @@ class Grid:
 
 
 def grid_of(start_s: float, end_s: float, step_s: float) -> Grid:
-    """Times from `start_s` on, up to `end_s`. Raises QueryTooLarge as Prometheus does."""
+    """Times from `start_s` on, up to `end_s`. Raises RequestError in Prometheus' words."""
     if end_s < start_s:
-        raise QuerySyntaxError("end timestamp must not be before start time")
+        raise RequestError("end timestamp must not be before start time")
     if step_s <= 0.0:
-        raise QuerySyntaxError("zero or negative query resolution step widths are not accepted. Try a positive integer")
+        raise RequestError("zero or negative query resolution step widths are not accepted. Try a positive integer")
     if (end_s - start_s) / step_s > MOST_POINTS:
-        raise QueryTooLarge(
+        raise RequestError(
             "exceeded maximum resolution of 11,000 points per timeseries. "
             "Try decreasing the query resolution (?step=XX)"
         )
@@ -105,9 +105,7 @@ def span_of(selector: Selector, grid: Grid) -> tuple[float, float]:
     return grid.start_s - selector.offset_s - back_s, grid.end_s - selector.offset_s
 
 
-def evaluated(
-    expression: Expression, grid: Grid, found: Mapping[Selector, Sequence[Recorded]]
-) -> list[Line] | FloatArray:
+def evaluated(expression: Expression, grid: Grid, found: Mapping[Selector, Sequence[Curve]]) -> list[Line] | FloatArray:
     """Series of an expression, or, without any, its number at each time.
 
     Raises:
@@ -121,7 +119,7 @@ def evaluated(
 
 
 class _Evaluation:
-    def __init__(self, grid: Grid, found: Mapping[Selector, Sequence[Recorded]]) -> None:
+    def __init__(self, grid: Grid, found: Mapping[Selector, Sequence[Curve]]) -> None:
         self._grid, self._found = grid, found
         self._looked_at = 0
 
@@ -136,7 +134,7 @@ class _Evaluation:
             return self._calculated(expression)
         raise QuerySyntaxError("a number where series are expected")
 
-    def _of(self, selector: Selector) -> Sequence[Recorded]:
+    def _of(self, selector: Selector) -> Sequence[Curve]:
         series = self._found[selector]
         if len(series) * self._grid.n > MOST_CELLS:
             raise QueryTooLarge(
@@ -149,7 +147,7 @@ class _Evaluation:
         times_s = self._grid.times_s - selector.offset_s
         return [Line(one.labels, _newest(one, times_s)) for one in self._of(selector)]
 
-    def _over_time(self, expression: OverTime, one: Recorded) -> Line:
+    def _over_time(self, expression: OverTime, one: Curve) -> Line:
         selector, known = expression.selector, ~np.isnan(one.values)
         stamps_s, values = one.stamps_s[known], one.values[known]
         times_s = self._grid.times_s - selector.offset_s
@@ -185,7 +183,7 @@ class _Evaluation:
         return _told_apart([Line(_unnamed(one.labels), one.values) for one in mine])
 
 
-def _newest(one: Recorded, times_s: FloatArray) -> FloatArray:
+def _newest(one: Curve, times_s: FloatArray) -> FloatArray:
     """Newest sample of the look-back at each time, (T,)."""
     if not len(one.stamps_s):
         return np.full(len(times_s), np.nan)
