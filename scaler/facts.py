@@ -74,14 +74,8 @@ class Watchman:
             return []
         if posted.t_s - self._stuck_since_s.setdefault(key, posted.t_s) < STUCK_S:
             return []
-        columns = fleet.columns
-        band = float((columns.tolerance if decided > runs else columns.tolerance_down)[row])
-        return [
-            Fact(
-                "HpaWillNotFollow",
-                f"the HPA stays at {runs} replicas where {decided} were decided: inside its {100 * band:g} % band",
-            )
-        ]
+        said = f"the HPA stays at {runs} replicas where {decided} were decided: {_obstacle(fleet, row, decided - runs)}"
+        return [Fact("HpaWillNotFollow", said)]
 
     def _lead(self, key: Key, lead: LeadTime | None) -> list[Fact]:
         workload = self._engine.roster.entries[key].workload
@@ -89,6 +83,16 @@ class Watchman:
             return []
         measured = f"P95 of {lead.pods} pods {math.ceil(lead.lead_s):d} s"
         return [Fact("LeadTimeDiffers", f"leadTime is stated as {workload.lead_s:g} s, measured is {measured}")]
+
+
+def _obstacle(fleet: Fleet, row: int, step: int) -> str:
+    """Why the HPA does not take a step of so many replicas."""
+    columns = fleet.columns
+    if step > 0:
+        allowed, band, way = columns.grows, columns.tolerance, "out"
+    else:
+        allowed, band, way = columns.shrinks, columns.tolerance_down, "in"
+    return f"inside its {100 * float(band[row]):g} % band" if allowed[row] else f"its scale-{way} is paused"
 
 
 def _peak(posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
@@ -104,12 +108,12 @@ def _bounds(override: Override | None, fleet: Fleet, row: int) -> list[Fact]:
     if override is None:
         return []
     if fleet.columns.paused[row]:
-        return [
-            Fact("OverrideWhilePaused", "replicas were fixed by hand, but KEDA has paused scaling: what runs stays")
-        ]
+        return [Fact("OverrideWhilePaused", f"{override.what} fixed by hand, but KEDA has paused: what runs stays")]
+    if override.replicas == UNKNOWN:
+        return []
     low, high = int(fleet.columns.minimum[row]), int(fleet.columns.maximum[row])
     if low <= override.replicas <= high:
         return []
     served = min(max(override.replicas, low), high)
-    said = f"{override.replicas} replicas were fixed by hand, but {low} to {high} are allowed: {served} are served"
+    said = f"{override.what} fixed by hand, but {low} to {high} are allowed: {served} are served"
     return [Fact("OverrideOutsideBounds", said)]

@@ -198,7 +198,8 @@ class Fleet:
         down = running.tolerance if math.isnan(running.tolerance_down) else running.tolerance_down
         columns.tolerance[row], columns.tolerance_down[row] = up, otherwise if math.isnan(down) else down
         columns.shadow[row] = workload.shadow if running.shadow is None else running.shadow
-        columns.override[row], columns.paused[row] = running.override, running.paused
+        columns.override[row], columns.pinned[row] = running.override, running.pinned
+        columns.paused[row], columns.grows[row], columns.shrinks[row] = running.paused, running.grows, running.shrinks
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]

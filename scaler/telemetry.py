@@ -96,7 +96,7 @@ class EngineCollector(Collector):
         yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
         for name, text, value in (
             ("ticks", "Ticks decided.", counters.ticks),
-            ("read_failures", "Loads that could not be read.", counters.read_failures),
+            ("read_failures", "Loads that could not be read.", self._engine.lookout.failures),
             ("decide_failures", "Workloads that could not be decided.", counters.decide_failures),
             ("fits", "Workloads fitted.", counters.fits),
             ("fit_failures", "Fits that failed or took too long.", counters.fit_failures),

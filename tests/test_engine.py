@@ -450,7 +450,7 @@ async def test_weeks_that_are_refused_leave_the_days_working() -> None:
     await engine.introduce(key)
     fleet, row = engine.row_of(key)
     assert engine.board.answer(key).mode is Mode.RECOVERY
-    assert key not in engine.troubles
+    assert key not in engine.lookout.troubles
     assert engine.lessons.waiting == 1
     assert 0 < np.isnan(ring_of(fleet, row).coarse_mean).sum() <= 20 * 288 + 1
 
