@@ -27,6 +27,7 @@ from scaler.core.domain import (
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
+from scaler.latency import Latency
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
 from scaler.roster import Key, Roster, key_of
@@ -66,6 +67,7 @@ class Engine:
         self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
         self.board = Board()
         self.counters = Counters()
+        self.latency = Latency()
         self.clock = clock
         self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}

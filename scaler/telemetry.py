@@ -4,19 +4,21 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.chores import Chores
-from scaler.core.domain import UNKNOWN, Mode
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Mode
 from scaler.engine import Engine
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.roster import Key
 
 WORKLOAD = ("namespace", "workload")
 
@@ -44,6 +46,8 @@ class EngineCollector(Collector):
                 "level_ratio": "Level at which the forecast is read.",
                 "earned_ratio": "Share of a scale-down that the forecast has earned.",
                 "drift_score": "How far load and errors have drifted, 0 to 1; above 0.3 the forecast is not trusted.",
+                "capacity_load": "Load that the replicas that serve can bear.",
+                "maximum_replicas": "Largest replica count that may be asked for.",
             }.items()
         }
         replicas = GaugeMetricFamily("foresail_replicas", "Replicas by what wants them.", labels=(*WORKLOAD, "kind"))
@@ -66,6 +70,8 @@ class EngineCollector(Collector):
                 "level_ratio": made.level[row],
                 "earned_ratio": made.earned[row],
                 "drift_score": made.drift[row],
+                "capacity_load": np.nan if made.ready[row] == UNKNOWN else made.ready[row] * made.capacity[row],
+                "maximum_replicas": self._maximum(key),
             }
             for name, value in values.items():
                 gauges[name].add_metric(labels, float(value))
@@ -85,7 +91,20 @@ class EngineCollector(Collector):
                 mode.add_metric((*labels, each.label), float(each is posted.mode))
         yield from (*gauges.values(), replicas, peak, mode)
 
+    def _maximum(self, key: Key) -> float:
+        fleet, row = self._engine.row_of(key)
+        maximum = int(fleet.columns.maximum[row])
+        return np.inf if maximum >= UNBOUNDED else maximum
+
+    def _calls(self) -> Metric:
+        latency = self._engine.latency
+        calls = HistogramMetricFamily("foresail_rpc_seconds", "Time that gRPC calls took.", labels=("method",))
+        for method in list(latency.counts):
+            calls.add_metric((method,), latency.buckets(method), latency.sums_s[method])
+        return calls
+
     def _loop(self) -> Iterator[Metric]:
+        yield self._calls()
         counters, roster = self._engine.counters, self._engine.roster
         yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
         yield self._modes()
