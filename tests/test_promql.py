@@ -1,7 +1,13 @@
 """PromQL: what is understood, what is refused, and what it yields; what it yields is also held against Prometheus."""
 
+import json
 import math
-from collections.abc import Sequence
+import shutil
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +18,7 @@ from hypothesis import strategies as st
 from scaler.errors import QuerySyntaxError, QueryTooLarge, RequestError
 from scaler.promql import Selector, duration_s, parse, parse_selector, scalar
 from scaler.query import LOOKBACK_S, Curve, Grid, evaluated, grid_of, selectors, span_of
+from tests.real_prometheus import RealPrometheus, backfill
 
 T = 1_789_516_800.0
 
@@ -198,3 +205,60 @@ def test_series_that_cannot_be_told_apart_are_refused() -> None:
     series = [ramp(), Curve({"__name__": "other"}, np.array([T]), np.array([1.0]))]
     with pytest.raises(QuerySyntaxError, match="same labelset"):
         ask('{__name__=~"load|other"} * 2', series)
+
+
+QUERIES = [
+    "load", "load offset 3m", "load offset -3m", 'load{w=~"a|c"}', 'load{w!~"a.*"} * 2 - 1', "max_over_time(load[7m])",
+    "min_over_time(load[90s] offset 1m)", "avg_over_time(load[10m])", "sum by (k) (load)", "avg without (w) (load)",
+    "max(load)", "min by (w, k) (load)", "count by (k) (load > 20)", "load ^ 2 % 7", "-load / 0", "load != 3", "1 + 1",
+    "sum by (w) (load) / sum by (w) (load offset 2m)", "5 - sum by (k) (max_over_time(load[5m]))", '{w="b", k!="x"}',
+]  # fmt: skip
+
+
+@pytest.mark.process
+def test_answers_are_those_of_a_real_prometheus(tmp_path: Path) -> None:
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not installed")
+    rng, end_s = np.random.default_rng(5), time.time() // 60.0 * 60.0 - 7200.0
+    series = []
+    for name, kind, every_s in (("a", "x", 15.0), ("b", "y", 60.0), ("c", "x", 400.0)):
+        stamps_s = end_s - every_s * np.arange(int(5400.0 / every_s))[::-1]
+        some = rng.random(len(stamps_s)) < 0.9
+        values = np.round(rng.normal(20.0, 8.0, len(stamps_s)), 2)
+        series.append(Curve({"__name__": "load", "w": name, "k": kind}, stamps_s[some], values[some]))
+    backfill(tmp_path, lines_of(series))
+    prometheus = RealPrometheus(tmp_path)
+    try:
+        for text in QUERIES:
+            for step_s, n in ((15.0, 300), (75.0, 80)):
+                # Never exactly a range after a sample: there Prometheus 2 and 3 differ, and we are with 3.
+                grid = Grid(end_s - 5003.0, step_s, n)
+                theirs = range_of(prometheus.url, text, grid)
+                ours = {(): [2.0] * n} if text == "1 + 1" else ask(text, series, grid)
+                shown = {key: values for key, values in ours.items() if not all(math.isnan(v) for v in values)}
+                assert set(shown) == set(theirs), text
+                for key, values in shown.items():
+                    assert values == pytest.approx(theirs[key], rel=1e-9, nan_ok=True), (text, key)
+    finally:
+        prometheus.close()
+
+
+def lines_of(series: Sequence[Curve]) -> Iterator[str]:
+    yield "# TYPE load gauge\n"
+    for one in series:
+        for t_s, value in zip(one.stamps_s, one.values, strict=True):
+            yield f'load{{w="{one.labels["w"]}",k="{one.labels["k"]}"}} {value} {t_s:.0f}\n'
+
+
+def range_of(url: str, text: str, grid: Grid) -> dict[tuple[tuple[str, str], ...], list[float]]:
+    """What Prometheus answers, on the grid, NaN where it has nothing."""
+    asked = {"query": text, "start": f"{grid.start_s:.3f}", "end": f"{grid.end_s:.3f}", "step": f"{grid.step_s:g}"}
+    with urllib.request.urlopen(f"{url}/api/v1/query_range?{urllib.parse.urlencode(asked)}", timeout=10) as answer:  # noqa: S310
+        result = json.load(answer)["data"]["result"]
+    found = {}
+    for one in result:
+        values = [math.nan] * grid.n
+        for t_s, value in one["values"]:
+            values[round((t_s - grid.start_s) / grid.step_s)] = float(value)
+        found[tuple(sorted(one["metric"].items()))] = values
+    return found
