@@ -14,22 +14,21 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
 from scaler.core.agenda import Agenda, check
-from scaler.core.domain import (
-    Decisions,
-    Mode,
-    Workload,
-)
+from scaler.core.domain import Decisions, Mode, Workload, take
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
+from scaler.journal import Journal
 from scaler.latency import Latency
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
+from scaler.record import records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 
@@ -62,10 +61,12 @@ class Engine:
         source: LoadSource,
         cluster: Cluster,
         clock: Callable[[], float] = time.time,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
         self.board = Board()
+        self.journal = journal or Journal(clock=clock)
         self.counters = Counters()
         self.latency = Latency()
         self.clock = clock
@@ -245,9 +246,14 @@ class Engine:
 
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
-        made = fleet.decide(at, fleet.see(at, part))
+        observed = fleet.see(at, part)
+        made = fleet.decide(at, observed)
         self._tell_moves(made, rows)
-        self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
+        heard = {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)}
+        self.board.post(made, heard)
+        kept = np.array(list(heard.values()), np.int64)
+        records = records_of(made, observed, part.load, take(fleet.columns, at), kept)
+        self.journal.post(at.start // TILE, list(heard), records)
 
     def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
         """Log each move of a mode once, with its cause."""

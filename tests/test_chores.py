@@ -82,6 +82,24 @@ async def test_a_peak_above_the_maximum_is_told_with_its_time() -> None:
         assert "until 00:0" in fact.message
 
 
+async def test_a_peak_above_the_maximum_is_told_hours_ahead() -> None:
+    # A day that peaks at 06:30; 70 are met by a replica, 140 may run, 10,500 will come.
+    engine, _, clock = some_engine(
+        lambda t_s: 6000.0 + 4500.0 * np.sin(2 * np.pi * (t_s - 1800.0) / 86_400.0),
+        running=Running(90, 90, 1, 140, 0.1),
+    )
+    async with loop_of(engine):
+        key = engine.declare(declared("web"))
+        await engine.first(key)
+        await tick(engine, clock, 2)
+        watchman = Watchman(engine)
+        (fact,) = [fact for fact in watchman.look(key, CALM, None) if fact.reason == "PeakAboveMaximum"]
+        assert fact.message == "forecast peak at 06:00 UTC needs 150 replicas, maximum is 140"
+        peak = watchman.day_peak(key)
+        assert peak is not None
+        assert (peak.at_s, peak.replicas) == (WEDNESDAY_S + 6 * 3600, 150)
+
+
 async def test_an_override_is_told_when_it_begins_and_ends_and_where_bounds_stand_against_it() -> None:
     engine, _, clock = some_engine(running=Running(10, 10, 1, 50, 0.1))
     async with loop_of(engine):
