@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from forecasting.ahead import day_ahead
 from forecasting.forecast import LEVELS, FloatArray, IntArray, at_level
 from scaler.board import Posted
 from scaler.core.domain import Kind
@@ -32,9 +33,14 @@ MOST_OUTLOOKS = 300
 FROM_HISTORY = "foresail_load"
 """The family that the rings know longer than the journal; of queues `foresail_arrivals`."""
 
+DAY_AHEAD = "foresail_day_peak_load"
+"""The family that only speaks of what is to come."""
+HELD_S = 240.0
+"""Spacing of samples of what holds for an hour: closer than the look-back."""
+
 
 class Records(Protocol):
-    """Where decisions are kept; may be asked by any thread."""
+    """The journal: where decisions are kept; may be asked by any thread."""
 
     def read(self, key: Key, begin_s: float, end_s: float) -> Decided:
         """Decisions of one workload with begin_s ≤ t ≤ end_s, oldest first."""
@@ -62,7 +68,7 @@ class Chosen:
 class Gathered:
     """What the loop knew; the rest is read by `curves`."""
 
-    records: Records | None
+    records: Records
     chosen: dict[Selector, list[Chosen]] = field(default_factory=dict)
     ready: dict[tuple[Key, str], Curve] = field(default_factory=dict)
     """Loads and arrivals off the rings."""
@@ -76,9 +82,7 @@ class Gathered:
 
     def curves(self) -> dict[Selector, list[Curve]]:
         """All series of each selector; those of which nothing is known are left out."""
-        made = dict(self.recent)
-        if self.records is not None:
-            made |= {key: self.records.read(key, *span) for key, span in self.spans_s.items()}
+        made = self.recent | {key: self.records.read(key, *span) for key, span in self.spans_s.items()}
         return {
             selector: [curve for one in chosen for curve in self._laid_out(one, made)]
             for selector, chosen in self.chosen.items()
@@ -110,9 +114,8 @@ Named = tuple[Key, dict[str, str]]
 class Curves:
     """The series of an engine's workloads."""
 
-    def __init__(self, engine: Engine, records: Records | None = None) -> None:
-        """`records` is None where decisions are kept on the board alone."""
-        self._engine, self._records = engine, records
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._records = engine, engine.journal
 
     def workloads(self) -> list[Named]:
         """All workloads, by their names."""
@@ -146,6 +149,9 @@ class Curves:
         if one.name == (FROM_HISTORY if measured is Kind.RATE else "foresail_arrivals"):
             gathered.ready[one.key, one.name] = _load(fleet, row, {"__name__": one.name, **one.labels}, one.span_s)
             return
+        if one.name == DAY_AHEAD:
+            gathered.ready[one.key, one.name] = _day(fleet, row, {"__name__": one.name, **one.labels})
+            return
         if one.name in {"foresail_forecast_load", "foresail_replicas"} and end_s > fleet.ring.end_s:
             self._look_ahead(one, gathered)
         lead_s = float(fleet.columns.h[row] + 1) * fleet.step_s
@@ -175,7 +181,7 @@ class Curves:
             gathered.ahead[one.key, one.name] = {"forecast": Curve({**base, "kind": "forecast"}, told.path_t_s, need)}
 
     def _look_at_board(self, gathered: Gathered) -> None:
-        """Take what is asked of the last minutes, or of a service without a journal, off the board."""
+        """Take what is asked of the last minutes off the board: many workloads are asked for at once, and often."""
         n = sum((end - begin) / gathered.step_s[key] for key, (begin, end) in gathered.spans_s.items())
         if n > MOST_DECISIONS:
             raise QueryTooLarge(
@@ -184,7 +190,7 @@ class Curves:
             )
         since_s = self._engine.clock() - 2.0 * LOOKBACK_S
         for key, (begin_s, end_s) in list(gathered.spans_s.items()):
-            if self._records is None or begin_s >= since_s:
+            if begin_s >= since_s:
                 gathered.recent[key] = self._off_board(key, begin_s, end_s)
                 del gathered.spans_s[key]
 
@@ -231,6 +237,14 @@ def _load(fleet: Fleet, row: int, labels: Mapping[str, str], span_s: tuple[float
         values.append(columns[0, inside].astype(np.float64))
         until_s = end_s - spacing_s * columns.shape[1]
     return Curve(labels, np.concatenate(stamps[::-1]), np.concatenate(values[::-1]))
+
+
+def _day(fleet: Fleet, row: int, labels: Mapping[str, str]) -> Curve:
+    """The largest load of each of the coming hours, held through its hour."""
+    told = day_ahead(fleet.history(slice(row, row + 1)), fleet.models.multiplier[row : row + 1])
+    held_s = np.arange(0.0, 3600.0, HELD_S)
+    stamps_s: FloatArray = (told.begin_s[:, None] + held_s).ravel()
+    return Curve(labels, stamps_s, np.repeat(told.peak, len(held_s)))
 
 
 class _Few:

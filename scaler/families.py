@@ -211,6 +211,12 @@ FAMILIES: Mapping[str, Family] = {
         LEVEL_NAMES,
         _forecast,
     ),
+    "foresail_day_peak_load": Family(
+        "Median of the largest load of each of the coming 24 hours.",
+        None,
+        ("",),
+        lambda made: (made.t_s[:0], _known(made.drift[:0])),
+    ),
     "foresail_replicas": Family(
         "Replicas by what wants them; `required` is what the load that came needed.",
         "kind",

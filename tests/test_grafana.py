@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -139,6 +140,31 @@ async def test_replicas_modes_and_capacity_come_from_the_decisions() -> None:
         assert (await ask(client, "query", query="sum by (kind) (foresail_replicas{kind='ready'})", **at))[
             "result"
         ] == [{"metric": {"kind": "ready"}, "value": [clock.now_s, "7"]}]
+
+
+async def test_the_coming_day_is_told_by_the_hour() -> None:
+    engine, _, clock = some_engine()
+    async with client_of(engine, "web") as client:
+        await tick(engine, clock)
+        grid = {"start": clock.now_s, "end": clock.now_s + 86_400.0, "step": 600}
+        (found,) = (await ask(client, "query_range", query="foresail_day_peak_load", **grid))["result"]
+    for t_s, value in found["values"]:
+        hour_s = t_s - (t_s - WEDNESDAY_S) % 3600.0
+        assert float(value) == pytest.approx(float(daily(hour_s + np.arange(0.0, 3600.0, 15.0)).max()), rel=0.15)
+
+
+async def test_days_of_decisions_come_from_the_journal() -> None:
+    engine, _, clock = some_engine(running=EIGHT)
+    async with client_of(engine, "web") as client:
+        await tick(engine, clock, 400)
+        grid = {"start": WEDNESDAY_S, "end": clock.now_s, "step": 15}
+        query = 'foresail_replicas{kind="served"}'
+        (found,) = (await ask(client, "query_range", query=query, **grid))["result"]
+        coverage = (await ask(client, "query", query="foresail_coverage", time=clock.now_s))["result"]
+    assert len(found["values"]) == 401
+    shares = [float(one["value"][1]) for one in coverage]
+    assert shares == sorted(shares)
+    assert 0.0 <= shares[0] <= 1.0
 
 
 BAD = [

@@ -101,14 +101,14 @@ ALERTS = [
     ),
     alert(
         "PeakAboveMaxReplicas",
-        f"{NEEDED} > {ONE} {ALLOWED}",
+        f"({NEEDED} > {ONE} {ALLOWED}) or ({worst('foresail_day_peak_replicas')} > {ONE} {ALLOWED})",
         "2m",
         "warning",
         f"{NAMED}: the forecast peak needs {{{{ $value }}}} replicas, the maximum is "
         + looked_up(f"max(foresail_maximum_replicas{{{MINE}}})", "humanize"),
-        "The forecast peak at "
-        + looked_up(f"time() + max(foresail_lead_seconds{{{MINE}}})", "humanizeTimestamp")
-        + " needs {{ $value }} replicas, the maximum is "
+        "The forecast peak "
+        + looked_up(f"max(foresail_day_peak_timestamp_seconds{{{MINE}}})", 'humanizeTimestamp | printf "at %.16s "')
+        + "needs {{ $value }} replicas, the maximum is "
         + looked_up(f"max(foresail_maximum_replicas{{{MINE}}})", "humanize")
         + ": raise maxReplicaCount, or expect a shortage.",
     ),

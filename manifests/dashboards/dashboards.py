@@ -74,6 +74,7 @@ def load_panel() -> Json:
     """Load, its forecast as a fan into the future, and what the replicas can bear."""
     targets = [target(f"foresail_load{ONE}", "load"), target(f"foresail_arrivals{ONE}", "arrivals"),
                target(f"foresail_capacity_load{ONE}", "capacity")]  # fmt: skip
+    targets += [target(f"foresail_day_peak_load{ONE}", "peak of the hour")]
     targets += [target(series("foresail_forecast_load", ONE, level=level), f"forecast {level}") for level in LEVELS]
     fan = [
         colour(f"forecast {upper}", shade, custom__fillBelowTo=f"forecast {lower}", custom__fillOpacity=18, custom__lineWidth=0)
@@ -83,14 +84,15 @@ def load_panel() -> Json:
         colour("load", "#ff9830", custom__lineWidth=2),
         colour("arrivals", "#ff9830", custom__lineWidth=2),
         colour("capacity", "#73bf69", custom__lineWidth=1, custom__lineStyle={"fill": "dash", "dash": [8, 6]}),
+        colour("peak of the hour", "#b877d9", custom__lineWidth=1, custom__lineInterpolation="stepAfter"),
         colour("forecast 0.5", FAN[0], custom__lineWidth=1, custom__lineStyle={"fill": "dash", "dash": [4, 4]}),
     ]
     return panel(
         "timeseries",
         "Load and forecast",
         "The load, what the serving replicas can bear, and the forecast: left of now as it was made a lead window"
-        " before, right of now as it stands. The band reaches from the median to the 99.5 % quantile. A queue's"
-        " forecast is of its arrivals.",
+        " before, right of now as it stands. The band reaches from the median to the 99.5 % quantile; further ahead"
+        " the largest load of each hour. A queue's forecast is of its arrivals.",
         targets,
         (24, 11),
         unit="short",
@@ -222,7 +224,7 @@ def workload() -> Json:
             variable("workload", 'label_values(foresail_load{namespace="$namespace"}, workload)'),
             address(),
         ],
-        span=("now-3h", "now+1h"),
+        span=("now-3h", "now+2h"),
         links=[link("Why this number? (status page)", "${page}/#/$namespace/$workload"),
                link("Fleet", "/d/foresail-fleet")],
     )  # fmt: skip
