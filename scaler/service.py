@@ -60,14 +60,12 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     chores = Chores(engine, live or by_hand, live)
     if file is not None:
         apply(file, engine, queried)
-    feed = Feed(engine, live or by_hand)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
-    page = Page(feed, demo=demo, token=settings.http_token_file is not None)
-    seen = Seen(registry_of(*collectors), page, live or by_hand)
+    seen = Seen(registry_of(*collectors), Feed(engine, live or by_hand), live or by_hand, demo)
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, journal, pushed, chores, feed, live)
+    running = _start(engine, journal, pushed, chores, seen.feed, live)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -147,8 +145,9 @@ class Seen:
     """What people look at and steer by."""
 
     registry: CollectorRegistry
-    page: Page
+    feed: Feed
     pen: Pen
+    demo: bool
 
 
 def _doors(
@@ -163,8 +162,9 @@ def _doors(
     names = frozenset(settings.tls_client_names)
     access = Access(token, loopback=is_loopback(host))
     app = application(engine, seen.registry, pushed, access, names, seen.pen)
-    app.add_routes([*grafana.Door(engine, Curves(engine)).routes(), *seen.page.routes()])
-    app.on_shutdown.append(seen.page.stop)
+    page = Page(seen.feed, demo=seen.demo, token=token is not None)
+    app.add_routes([*grafana.Door(engine, Curves(engine)).routes(), *page.routes()])
+    app.on_shutdown.append(page.stop)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
     context = None if tls is None else tls.http_context()
     return (

@@ -1,7 +1,7 @@
 // One workload: its picture with the future in it, why it is as it is, and what can be asked by hand.
 
 import { Chart, Cursor } from "./chart.js";
-import { MODES, amount, chip, clock, day, el, exactly, percent, span, svg } from "./dom.js";
+import { MODES, amount, chip, clock, day, el, exactly, fill, percent, span, svg } from "./dom.js";
 import { controls } from "./steer.js";
 
 const HOUR = 3600;
@@ -73,7 +73,7 @@ export class Workload {
   }
 
   #showHead(row) {
-    this.head.replaceChildren(
+    fill(this.head,
       el("h1", {}, el("span", { class: "muted" }, `${row.ns} / `), row.name), chip(row.mode),
       row.shadow && el("span", { class: "chip quiet" }, "shadow"), row.observed && el("span", { class: "chip quiet" }, "observed only"),
       row.paused && el("span", { class: "chip quiet" }, "paused by KEDA"), row.fixed && el("span", { class: "chip warn" }, "fixed by hand"));
@@ -82,7 +82,7 @@ export class Workload {
     const peak = row.peak ?? [], max = row.max !== null && row.soon >= row.max;
     this.#tiles = [
       ["Replicas now → soon", `${row.now ?? "–"} → ${row.soon ?? "–"}`, max ? "at its maximum" : `${row.ready ?? "–"} ready, the HPA alone ran ${row.alone ?? "–"}`],
-      [row.kind === "queue" ? "Backlog now" : "Load now", amount(row.load), `${amount(row.capacity)} per replica can be borne`],
+      [row.kind === "queue" ? "Backlog now" : "Load now", amount(row.load), `one replica bears ${amount(row.capacity)}`],
       ["Forecast peak", amount(peak[0]), peak[2] === undefined ? "" : `${amount(peak[2])} with 97 % probability not exceeded`],
       ["Lead time", span(row.lead), "from asking for a replica to its serving"],
       ["Coverage of 97 %", percent(this.coverage ?? row.coverage, 1), "of the last day's forecasts held"],
@@ -136,7 +136,7 @@ export class Workload {
     const levels = LEVELS.map((level) => this.#series("foresail_forecast_load", "level", level));
     const path = levels[0], horizon = path.length ? path[path.length - 1][0] : now;
     const seen = this.#series(this.row.kind === "queue" ? "foresail_arrivals" : "foresail_load").filter(([at]) => at <= now);
-    const hours = this.#series("foresail_day_peak_load").filter(([at]) => at >= horizon);
+    const hours = this.#series("foresail_day_peak_load").filter(([at]) => at > horizon);
     const past = (points) => points.filter(([at]) => at <= now);
     this.load.show({
       from, to, now, gap,
@@ -148,7 +148,7 @@ export class Workload {
       lines: [
         { name: "what replicas bear", kind: "capacity", points: past(this.#series("foresail_capacity_load")), step: true },
         { name: "forecast, median", kind: "median", points: path, help: "Left of now as it was made a lead window before" },
-        { name: "peak of the hour", kind: "hours", points: hours, step: true, help: "Largest load of each of the coming hours" },
+        { name: "peak of the hour", kind: "hours", points: hours.length > 1 ? hours : [], step: true, help: "Largest load of each of the coming hours" },
         { name: this.row.kind === "queue" ? "arrivals" : "load", kind: "load", points: seen },
       ],
     });
@@ -203,12 +203,13 @@ export class Workload {
     if (this.numbersAt && Date.now() - this.numbersAt < 60000) return;
     this.numbersAt = Date.now();
     const mean = (kind) => `sum(avg_over_time(foresail_replicas{kind="${kind}",${this.#one}}[1d]))`;
-    const [covered, saved] = await Promise.all([
+    const [covered, saved, earlier] = await Promise.all([
       ask("query", { query: `foresail_coverage{level="0.97",${this.#one}}` }),
       ask("query", { query: `${mean("served")} / ${mean("reactive_alone")} - 1` }),
+      ask("query", { query: `foresail_replicas{kind="served",${this.#one}} offset 1h` }),
     ]);
     this.coverage = covered.length ? Number(covered[0].value[1]) : undefined;
-    this.saving = saved.length ? Number(saved[0].value[1]) : undefined;
+    this.saving = saved.length && earlier.length ? Number(saved[0].value[1]) : undefined;
     this.#showHead(this.row);
   }
 
@@ -217,10 +218,8 @@ export class Workload {
     const { decisions } = await (await fetch(address)).json();
     if (this.ended || !decisions?.length) return;
     this.reason.textContent = sentence(decisions[0]);
-    const changes = decisions.filter((one, index) => {
-      const before = decisions[index + 1];
-      return index === 0 || !before || told(one) !== told(before);
-    });
+    const changes = decisions.filter((one, index) =>
+      index === decisions.length - 1 || told(one) !== told(decisions[index + 1]));
     const open = new Set([...this.decisions.querySelectorAll("details[open]")].map((node) => node.dataset.t));
     this.decisions.replaceChildren(...changes.slice(0, 12).map((one) => entry(one, open.has(String(one.t)))));
   }
