@@ -245,5 +245,5 @@ async def test_a_registry_that_cannot_be_read_is_told(tmp_path: Path) -> None:
             card.write_text("{")
         answer = await client.get("/v1/models/shop/web")
         body = await answer.json()
-    assert answer.status == 503
+    assert answer.status == 507
     assert "not a card of models" in body["error"]
