@@ -131,7 +131,14 @@ class Succession:
             self._reigns[key] = Reign(place, cutoff_s, t_s, before, was)
             fleet.columns.canary[row] = math.inf if self._canary_ratio is None else self._canary_ratio
         else:
-            self._reigns.pop(key, None)
+            self._end(key)
+
+    def _end(self, key: Key) -> None:
+        """End a trial, however it went."""
+        reign = self._reigns.pop(key, None)
+        if reign is not None and self._rows.get(key) == reign.place:
+            fleet, row = reign.place
+            fleet.columns.canary[row] = math.inf
 
     def refused(self, key: Key, told: str) -> None:
         """Count and tell a challenger that the gate refused."""
@@ -148,7 +155,7 @@ class Succession:
             reign = self._reigns[key]
             fleet, row = reign.place
             if self._rows.get(key) != reign.place or fleet.models.cutoff_s[row] != reign.cutoff_s:
-                del self._reigns[key]
+                self._end(key)
                 continue
             last = reign.looks + 1 == len(LOOKS_S)
             reign.looks += 1
@@ -156,8 +163,7 @@ class Succession:
             if told:
                 self._roll_back(key, reign, t_s, told)
             elif last:
-                del self._reigns[key]
-                fleet.columns.canary[row] = math.inf
+                self._end(key)
                 change = Change(t_s, Stage.CHAMPION, Evidence.ACTIVE, "held against its predecessor for five hours")
                 self._archive.told(key, reign.cutoff_s, Stage.CHAMPION, change)
 
@@ -180,10 +186,9 @@ class Succession:
         fleet, row = reign.place
         fleet.refuse(row, reign.cutoff_s)
         fleet.reinstate(row, reign.predecessor)
-        fleet.columns.canary[row] = math.inf
         memory = self.memory(key)
         memory.failed[reign.cutoff_s], memory.previous, memory.configuration = t_s, None, reign.configuration
-        del self._reigns[key]
+        self._end(key)
         self.counters.rollbacks += 1
         back_s = float(reign.predecessor[0].cutoff_s[0])
         memory.facts.append(Fact("ModelRolledBack", f"the model fitted until {_stamp(back_s)} serves again: {told}"))

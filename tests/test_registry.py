@@ -113,6 +113,18 @@ def test_a_promotion_retires_the_champion_and_a_rollback_brings_it_back(opened: 
         roll_back(registry, NAME, WEDNESDAY_S + 90_000.0, "no end")
 
 
+def test_an_agent_that_serves_all_workloads_is_kept_like_a_forecaster(opened: Callable[[], Registry]) -> None:
+    registry = opened()
+    registered(registry, 1)
+    agent = registry.register("global/agent", arrays(3.0), replace(ORIGIN, kind="agent"), GIVEN)
+    promote(registry, "global/agent", agent.number, GIVEN)
+    assert opened().names() == ["global/agent", NAME]
+    kept = champion(opened().versions("global/agent"))
+    assert kept is not None
+    assert kept.origin.kind == "agent"
+    assert opened().load(kept)["leaf"][0, 0] == 3.0
+
+
 def test_what_is_not_there_is_refused_by_name(opened: Callable[[], Registry]) -> None:
     registry = opened()
     with pytest.raises(StoreError, match=f"{NAME}: no version 7; kept are none"):
