@@ -111,9 +111,8 @@ async def test_a_restart_replays_what_was_kept_and_comes_to_the_same_state(tmp_p
         tasks = [asyncio.create_task(part) for part in (engine.archive.run(), engine.lessons.teach())]
         await engine.introduce(key)
         fleet, row = engine.row_of(key)
-        async with asyncio.timeout(60):
-            while not fleet.models.validated[row]:
-                await asyncio.sleep(0.01)
+        while not fleet.models.validated[row]:
+            await asyncio.sleep(0.01)
         await engine.archive.drained()
         for task in tasks:
             task.cancel()
