@@ -4,6 +4,7 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+├── NoAnswer                a running service that a command could not ask, and what to do
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
@@ -36,6 +37,10 @@ class ObservationError(ForesailError):
 
 class RequestError(ForesailError):
     """A request that cannot be understood."""
+
+
+class NoAnswer(ForesailError):  # noqa: N818
+    """A running service could not be asked."""
 
 
 class HistoryError(ForesailError):

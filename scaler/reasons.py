@@ -141,7 +141,7 @@ def _mode(kept: Recorded, at: int) -> str:
     elif mode is Mode.NORMAL and not silent:
         served = "the forecast is served"
     elif mode is Mode.RECOVERY and not silent:
-        earned = percent(float(kept.earned[at]))
+        earned = percent(float(kept.earned[at])) if kept.earned[at] > 0 else "nothing yet"
         served = f"more than the HPA rule asks is served at once, and {earned} of what is less"
     else:
         served = rule
@@ -214,7 +214,7 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share for people."""
-    return f"{100.0 * share:.4g} %"
+    return f"{100.0 * share:.{3 if share < 0.999 else 4}g} %"
 
 
 def listed(parts: list[str]) -> str:
