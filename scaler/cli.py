@@ -234,3 +234,29 @@ def backtest(**options: Any) -> None:
     except KeyboardInterrupt as error:
         left = "nothing was written" if options["suite"] is None else "the finished cases stay"
         raise KeyboardInterrupt(left) from error
+
+
+@main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option(
+    "--days", type=click.FloatRange(min=0.25), default=14.0, show_default=True, help="Newest days to look at."
+)
+@click.option("--lead", help="From asking for a replica to its serving, such as 90s  [default: fitted to the journal]")
+@click.option(
+    "--var",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="FORESAIL_VAR",
+    default=Path("var"),
+    show_default=True,
+    help="Folder for state of the service, with its journal.",
+)
+@AS_JSON
+def impact(workload: str, **options: Any) -> None:
+    """Say what prediction has changed so far, or would change, against the reactive rule and the forecast alone.
+
+    Replays the journal's load through a simulator fitted to the workload. Exit code: 0 with an answer, 2 without.
+    """
+    from scaler.command_impact import answer  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+    from scaler.printing import console  # noqa: PLC0415
+
+    answer(workload, options, console())
