@@ -12,12 +12,14 @@ import numpy as np
 
 from forecasting import catalog
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Samples, Workload, put, take
+from scaler.core.domain import Workload, put, take
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
 from scaler.journal import Journal
 from scaler.record import LAYOUT, Tick, records_of
 from scaler.roster import Key
+from scaler.sightings import Sightings
 
 TILE, TILES, STEP_S, TICKS = 64, 16, 15.0, 480
 """1,024 workloads for two hours."""

@@ -52,7 +52,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return (
             "nobody listens there: start `foresail serve`, or name the service with --url "
-            "(in a cluster: kubectl port-forward svc/foresail 8080)"
+            "(in a cluster: kubectl -n foresail port-forward service/foresail-http 8080)"
         )
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT_S:g} s"

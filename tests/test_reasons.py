@@ -13,8 +13,10 @@ from forecasting import boosting
 from forecasting.catalog import BOOSTING
 from forecasting.explanation import PARTS
 from forecasting.forecast import FloatArray
-from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
+from scaler.core.domain import UNKNOWN, Mode, Running, Workload, take
 from scaler.core.guardrails import NAMES, replicas_for
+from scaler.core.learning import Learnt, stacked
+from scaler.core.signals import Samples, Signal
 from scaler.core.trust import Cause
 from scaler.engine import Engine
 from scaler.errors import NotKept
@@ -256,7 +258,12 @@ async def test_a_forecast_of_now_is_recomputed_to_the_last_digit_and_an_older_on
     assert posted.decisions.predictive[posted.row] == now.kept.predictive[0]
     then = await explained(engine, key, clock.now_s - 301.0)
     assert then.kept.t_s.tolist() == [clock.now_s - 600.0]
-    fleet.models.cutoff_s[row] += 60
+    state, at = fleet._state, slice(row, row + 1)
+    parts = (fleet.models, state.price, fleet._record, fleet._ensemble, state.trust)
+    learnt = stacked([Learnt(*(take(part, at) for part in parts))])  # a copy: what is taken is a view
+    fleet.adopt(row, learnt, 0, clock.now_s)
+    assert (await explained(engine, key, clock.now_s)).told.parts.tolist() == now.told.parts.tolist()
+    fleet.adopt(row, learnt, 0, clock.now_s + 60.0)
     replaced = await explained(engine, key, clock.now_s)
     assert replaced.told.doubt == REPLACED
     assert f"What that rests on cannot be told: {REPLACED}." in replaced.sentences
