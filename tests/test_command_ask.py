@@ -1,12 +1,15 @@
 """`foresail status` and `foresail explain`: what they print for people, pipes and programs, and how they end."""
 
 import asyncio
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from scaler import command_ask
 from scaler.cli import main
@@ -99,6 +102,64 @@ async def test_explain_says_why_in_sentences_and_as_json() -> None:
     assert "foresail explain: " in nobody.stderr
     assert "no workload 'none' in namespace 'shop' is tracked" in nobody.stderr
     assert "a time is " in never.stderr
+
+
+LISTED = {
+    "journal": None,
+    "workloads": [
+        {"namespace": "shop", "name": "web", "mode": "Failed", "load": None, "replicas": 9, "predicted_replicas": 1200,
+         "reactive": 0, "predictive": None, "trouble": "no answer [within 5 s]", "inactive_keys": ["cpuQuery"]},
+    ],
+}  # fmt: skip
+EXPLAINED = {
+    "headline": "shop/web: 1 replica.",
+    "sentences": ["Nothing was clamped."],
+    "forecast": {"load": 500.0, "parts": {"level": 610.0, "day": -110.0}},
+}
+
+
+class Canned:
+    """A service that answers the same for ever."""
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        del query
+        return LISTED if path == "/v1/workloads" else EXPLAINED
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Result, str]:
+    """A command at a terminal of 140 columns, interrupted at its second wait."""
+    shown, waits = io.StringIO(), [KeyboardInterrupt(), None]
+
+    def wait(seconds: float) -> None:
+        assert seconds == 5.0
+        if (stop := waits.pop()) is not None:
+            raise stop
+
+    monkeypatch.setattr(command_ask, "console", lambda: Console(force_terminal=True, width=140, file=shown))
+    monkeypatch.setattr(command_ask, "service_of", lambda _: Canned())
+    monkeypatch.setattr(command_ask.time, "sleep", wait)
+    return CliRunner().invoke(main, list(words)), shown.getvalue()
+
+
+def test_a_terminal_gets_colours_and_what_is_watched_is_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, shown = at_a_terminal(monkeypatch, "status", "--watch")
+    assert done.exit_code == 130, done.output
+    assert shown.count("1 workload: 1 Failed; the load of 1 cannot be read.") == 2
+    assert "\x1b[31mFailed" in shown, "red"
+    assert "\x1b[?1049h" in shown, "a screen of its own, so that what stood there comes back"
+    plain = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", shown)
+    assert re.search(r"shop/web +Failed +– +9 +1,200 +0 +– +no answer \[within 5 s\]; not used yet: *cpuQuery", plain)
+
+
+def test_at_a_terminal_an_explanation_ends_with_a_table_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, shown = at_a_terminal(monkeypatch, "explain", "shop/web")
+    assert done.exit_code == 0, done.output
+    plain = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", shown)
+    assert [line.split() for line in plain.splitlines()[-3:]] == [
+        ["level", "610", "█" * 20],
+        ["day", "-110", "████"],
+        ["all", "500"],
+    ]
 
 
 @pytest.mark.parametrize(
