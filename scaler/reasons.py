@@ -89,7 +89,7 @@ class Told:
 
 def sentences(kept: Recorded, at: int, told: Told) -> list[str]:
     """What led to one recorded decision, in the order in which it was made."""
-    said = [_forecast(kept, at, told), *_basis(told), _mode(kept, at), _clamps(kept, at), _others(kept, at)]
+    said = [_forecast(kept, at, told), *_basis(kept, at, told), _mode(kept, at), _clamps(kept, at), _others(kept, at)]
     return [*said, _sent(kept, at, told.observed)]
 
 
@@ -117,8 +117,8 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
     )
 
 
-def _basis(told: Told) -> list[str]:
-    if np.isnan(told.bound.load):
+def _basis(kept: Recorded, at: int, told: Told) -> list[str]:
+    if kept.predictive[at] <= 0:
         return []
     if np.isnan(told.parts).any():
         return [f"What that rests on cannot be told: {told.doubt}."]

@@ -30,7 +30,7 @@ from tests.forecasting.test_explanation import SMALL
 from tests.service import Clock, declared
 
 EVIDENCE = os.environ.get("FORESAIL_EVIDENCE") == "1"
-N, DAYS = (1000, 14.0) if EVIDENCE else (40, 0.75)
+N, DAYS = (1000, 7.0) if EVIDENCE else (40, 0.75)
 KINDS = range(12) if EVIDENCE else (1, 3, 6)
 
 
@@ -79,6 +79,7 @@ def test_none_and_one_read_as_english() -> None:
     none = some_record(0, replicas=0, active=0, reached=UNKNOWN)
     assert headline("shop/web", none, 0).endswith("no replicas; none runs.")
     assert "Until 09:05 UTC no load comes, with 97 % probability." in said(none)
+    assert "rests" not in said(none, {"level": 0.0, "chance": 4e-14})
     assert said(none).endswith("Sent 0: there is no load and none is likely, so KEDA may scale to zero.")
 
 
