@@ -47,9 +47,10 @@ def bound_of(kept: Recorded, at: int) -> Bound:
     levels = level_at(kept.price[at] / np.array([RHO, 1.0]))
     loads = np.array([float(at_level(peak, level[None], 0.25 * capacity)[0]) for level in levels])
     loads = np.fmin(loads, kept.ceiling[at])
-    fewest, most = replicas_for(loads, capacity[0]).tolist()
+    clearing = float(kept.clearing[at])
+    fewest, most = replicas_for(loads + clearing, capacity[0]).tolist()
     if fewest < wanted < most:
-        load = float(wanted * capacity[0])
+        load = float(wanted * capacity[0]) - clearing
         return Bound(load, float(level_of(peak, np.array([load]))[0]), fewest, most)
     which = 0 if wanted <= fewest < most else 1
     return Bound(float(loads[which]), float(levels[which]), fewest, most)
@@ -106,8 +107,8 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
     if told.queue:
         return (
             f"With {percent(bound.probability)} probability no more than {number(bound.load)} messages per second "
-            f"arrive until {until}; at {number(capacity)} per replica, and with the backlog worked off in time, "
-            f"that asks for {replicas(wanted)}."
+            f"arrive until {until}, and the backlog takes {number(float(kept.clearing[at]))}; "
+            f"at {number(capacity)} per replica that asks for {replicas(wanted)}."
         )
     if wanted == 0:
         return f"Until {until} no load comes, with {percent(bound.probability)} probability."

@@ -14,7 +14,7 @@ from forecasting.catalog import BOOSTING
 from forecasting.explanation import PARTS
 from forecasting.forecast import FloatArray
 from scaler.core.domain import UNKNOWN, Mode, Running, Workload, take
-from scaler.core.guardrails import NAMES, replicas_for
+from scaler.core.guardrails import NAMES
 from scaler.core.learning import Learnt, stacked
 from scaler.core.signals import Samples, Signal
 from scaler.core.trust import Cause
@@ -121,6 +121,18 @@ def test_what_stays_between_both_prices_is_said_to_stay() -> None:
     assert f"is worth {bound.fewest} to {bound.most} replicas; 12 run and stay, enough with" in said(kept)
 
 
+def test_a_backlog_asks_for_its_share() -> None:
+    kept = some_record(3, peak=160.0, clearing=80.0, predictive=3)
+    assert bound_of(kept, 0).load == pytest.approx(160.0)
+    assert (
+        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC, and the backlog takes 80; "
+        "at 95 per replica that asks for 3 replicas."
+    ) in said(kept, queue=True)
+    held = bound_of(some_record(30, capacity=10.0, peak=[100.0, 180.0, 240.0, 290.0, 310.0], clearing=80.0), 0)
+    assert held.fewest < 30 < held.most
+    assert held.load == 30 * 10.0 - 80.0
+
+
 def test_loads_are_written_for_people() -> None:
     assert [number(v) for v in (1234567.8, 99.94, 0.01234, 0.0)] == ["1,234,568", "99.9", "0.0123", "0"]
 
@@ -198,11 +210,9 @@ def assert_right(one: Explanation) -> None:
     text = f"{one.headline} {' '.join(one.sentences)}"
     if kept.predictive[0] != UNKNOWN:
         assert told.bound.fewest <= kept.predictive[0] <= told.bound.most
-        asks = replicas_for(np.array([told.bound.load]), kept.capacity)[0]
-        # Quantiles are kept in single precision.
-        assert abs(asks - kept.predictive[0]) * kept.capacity[0] <= max(1e-6 * told.bound.load, 0.0) + kept.capacity[
-            0
-        ] * (told.bound.load % kept.capacity[0] < 1e-5 * told.bound.load + 1e-9)
+        asks = (told.bound.load + kept.clearing[0]) / kept.capacity[0]
+        slack = 1e-5 * asks + 1e-6  # quantiles are kept in single precision
+        assert kept.predictive[0] - 1 - slack <= asks <= kept.predictive[0] + slack
     if told.doubt is None or told.doubt == COARSER:
         assert abs(told.parts.sum() - told.bound.load) <= 1e-6 * max(told.bound.load, 1e-9) or np.isnan(told.bound.load)
     after = [int(kept.proposal[0]), *kept.guarded[0].tolist()]
