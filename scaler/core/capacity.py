@@ -12,6 +12,7 @@ Replicas that are scaled by their own load hold the load per replica constant, a
 line. Then there is no capacity, and no number is made up.
 """
 
+import json
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -184,6 +185,27 @@ def of_row(state: CapacityState, row: int) -> Capacity | None:
     """What was learnt of one workload, None where its capacity is not identifiable."""
     load = float(state.load[row])
     return None if math.isnan(load) else Capacity(load, float(state.low[row]), float(state.high[row]))
+
+
+def as_text(state: CapacityState, row: int) -> str | None:
+    """What is worth keeping of one workload over a restart; None where nothing was learnt."""
+    if not state.sums.w[row].any():
+        return None
+    return json.dumps({name: [float(f"{v:.9g}") for v in getattr(state.sums, name)[row]] for name in Sums.__slots__})
+
+
+def recalled(text: str, fleet: Workloads) -> CapacityState:
+    """State of one workload, the one row of `fleet`, by what was kept. Raises ValueError for another text."""
+    kept = json.loads(text)
+    if not isinstance(kept, dict) or set(kept) != set(Sums.__slots__):
+        raise ValueError("no sums of a capacity")
+    sums = Sums(*(np.array([kept[name]], dtype=np.float64) for name in Sums.__slots__))
+    values = np.stack([getattr(sums, name) for name in Sums.__slots__])
+    if values.shape != (len(Sums.__slots__), 1, 2) or not np.isfinite(values).all():
+        raise ValueError("no sums of a capacity")
+    limit = _limits(fleet)
+    load, low, high = _said(sums, line_of(sums, limit), limit)
+    return replace(initial_state(1), sums=sums, load=load, low=low, high=high)
 
 
 def _nothing(kind: type[Sums] | type[Block], n: int) -> Any:
