@@ -294,7 +294,7 @@ async def test_what_cannot_be_understood_of_the_kept_is_left(tmp_path: Path) -> 
 async def test_nothing_is_asked_that_the_manifests_do_not_grant(tmp_path: Path) -> None:
     async with serving(a_cluster()) as fake, live(fake, tmp_path) as cluster:
         await cluster.keep([WEB], {})
-        await cluster.keep([WEB])
+        await cluster.keep([WEB], {})
         granted = {(plural, verb) for _, plural, verb in API_USE}
         assert set(fake.asked) <= granted
 
