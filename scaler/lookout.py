@@ -137,7 +137,9 @@ class Lookout:
             key, t_s = await self._asked.get()
             try:
                 if key in self._rows:
-                    self._feedback[key] = t_s, await self._read_signals(key, t_s)
+                    found = await self._read_signals(key, t_s)
+                    if key in self._rows:
+                        self._feedback[key] = t_s, found
             finally:
                 self._under_way.discard(key)
 

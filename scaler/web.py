@@ -13,24 +13,27 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from scaler import answers, bodies
 from scaler.access import Access
+from scaler.bodies import moment_of
 from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
     ForesailError,
     NotAllowed,
     NotDecidedYet,
+    NotKept,
     RequestError,
     StaleLoad,
     Unauthenticated,
     UnknownWorkload,
 )
+from scaler.explaining import explained
 from scaler.openapi import Handler, Route, document
 from scaler.predictions import Prediction, Question, answer, answer_one
 from scaler.push import PushedLoad, Sample
 from scaler.roster import Key
 from scaler.sources import is_pushed
 from scaler.tls import check_names
-from scaler.views import decision_view, forecast_view, prediction_view, workload_view
+from scaler.views import decision_view, explanation_view, forecast_view, prediction_view, workload_view
 from scaler.whatif import NOTHING
 
 MAX_QUESTION = 64 * 1024
@@ -45,6 +48,7 @@ STATUS: dict[type[ForesailError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     UnknownWorkload: HTTPStatus.NOT_FOUND,
     AmbiguousWorkload: HTTPStatus.CONFLICT,
+    NotKept: HTTPStatus.NOT_FOUND,
     NotDecidedYet: HTTPStatus.SERVICE_UNAVAILABLE,
     StaleLoad: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -169,6 +173,14 @@ async def decisions(request: web.Request) -> web.Response:
     return web.json_response({"decisions": [decision_view(posted) for posted in found]})
 
 
+async def explain(request: web.Request) -> web.Response:
+    """Why the workload got its number: now, or at ?at=TIME."""
+    engine, key = request.app[ENGINE], _key(request)
+    now_s = engine.clock()
+    at_s = moment_of(request.query.get("at"), now_s)
+    return web.json_response(explanation_view(engine, key, await explained(engine, key, at_s)))
+
+
 async def push(request: web.Request) -> web.Response:
     """Store load that is pushed: one sample or up to 1,000; each is stored or refused by itself."""
     host = urlsplit(f"//{request.host}").hostname or ""
@@ -241,6 +253,7 @@ ROUTES = (
     Route(
         "GET", WORKLOAD + "/decisions", decisions, answers.DecisionsAnswer, query={"limit": "1 to 240, 40 by default."}
     ),
+    Route("GET", WORKLOAD + "/explain", explain, answers.ExplanationAnswer, query={"at": bodies.WHEN}),
     Route(
         "POST",
         WORKLOAD + "/observations",

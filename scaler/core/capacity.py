@@ -155,7 +155,9 @@ def step(work: FloatArray, seen: Observations, fleet: Workloads, state: Capacity
     if seen.t_s % block_s != 0.0 or not state.block.ticks.any():
         return state
     half_full = 0.5 * block_s / seen.step_s
-    return _with_block(_limits(fleet), half_full, seen.t_s, state)
+    # Loads of any size may come, and no line is to be had of most: what is no number is no capacity.
+    with np.errstate(all="ignore"):
+        return _with_block(_limits(fleet), half_full, seen.t_s, state)
 
 
 def in_force(used: FloatArray, learnt: FloatArray, otherwise: FloatArray) -> FloatArray:
@@ -214,7 +216,8 @@ def _nothing(kind: type[Sums] | type[Block], n: int) -> Any:
 
 def _limits(fleet: Workloads) -> FloatArray:
     """What CPU utilisation and the logarithm of the latency may reach, (B, 2); NaN where nobody says."""
-    return np.stack([np.full(len(fleet.capacity), CPU_LIMIT), np.log(fleet.latency_target_s)], axis=1)
+    target_s = np.where(fleet.latency_target_s > 0, fleet.latency_target_s, np.nan)
+    return np.stack([np.full(len(target_s), CPU_LIMIT), np.log(target_s)], axis=1)
 
 
 def _with_tick(work: FloatArray, seen: Observations, state: CapacityState) -> CapacityState:
