@@ -179,6 +179,10 @@ class Capacity:
         """Whether a stated capacity is neither in the interval nor near."""
         return not self.low <= stated <= self.high and abs(stated / self.load - 1.0) > DIFFERS
 
+    def roughly(self) -> "Capacity":
+        """The same in two digits, which do not change with every block."""
+        return Capacity(*(float(f"{value:.2g}") for value in (self.load, self.low, self.high)))
+
     def __str__(self) -> str:
         return f"{self.load:.4g} ({self.low:.4g} to {self.high:.4g})"
 
