@@ -26,51 +26,51 @@ FILE = "capacities.json"
 
 
 class Capacities:
-    """What was kept, handed to each workload that has learnt nothing yet, once."""
+    """What is kept, and handed to each workload that has learnt nothing yet: after a restart, or when it returns."""
 
     def __init__(self, engine: Engine, var: Path | None = None) -> None:
         """`var` is where the file lies, None where a cluster keeps it."""
         self._engine, self._path = engine, None if var is None else var / FILE
-        self._waiting: dict[str, str] = {}
+        self._kept: dict[str, str] = {}
         self._read = self._path is None
 
     def remember(self, kept: Mapping[str, str]) -> None:
         """Take over what an earlier run has learnt."""
-        self._waiting = {name: text for name, text in kept.items() if name.startswith(PREFIX)}
+        self._kept = {name: text for name, text in kept.items() if name.startswith(PREFIX)}
 
     def hand_over(self) -> None:
-        """Give the workloads that are tracked by now what was kept of them; what cannot be understood is dropped."""
+        """Give the workloads that are tracked by now what is kept of them; what cannot be understood is dropped."""
         if not self._read:
             self._read_file()
-        for key in list(self._engine.roster.entries) if self._waiting else ():
-            text = self._waiting.pop(_name(key), None)
-            if text is None:
-                continue
+        for key in list(self._engine.roster.entries) if self._kept else ():
             fleet, row = self._engine.row_of(key)
-            at = slice(row, row + 1)
-            if fleet.capacity.sums.w[row].any():
+            text = self._kept.get(_name(key))
+            if text is None or fleet.capacity.sums.w[row].any():
                 continue
+            at = slice(row, row + 1)
             try:
                 put(fleet.capacity, at, capacity.recalled(text, take(fleet.columns, at)))
             except (ValueError, TypeError) as error:
                 log.warning("what was kept of a capacity is dropped", workload=str(key), error=str(error))
+                del self._kept[_name(key)]
                 continue
             fleet.use_capacity(at)
 
     def kept(self) -> dict[str, str]:
-        """What is worth keeping; what waits for its workload stays."""
-        kept = dict(self._waiting)
+        """What is worth keeping, workloads that are tracked first: one that is forgotten may return."""
+        learnt = {}
         for key in sorted(self._engine.roster.entries):
             fleet, row = self._engine.row_of(key)
             text = capacity.as_text(fleet.capacity, row)
             if text is not None:
-                kept[_name(key)] = text
-        room = LARGEST_KEPT
-        for name in sorted(kept):
-            room -= len(name) + len(kept[name])
-            if room < 0:
-                del kept[name]
-        return kept
+                learnt[_name(key)] = text
+        room, kept = LARGEST_KEPT, {}
+        for name, text in {**learnt, **{name: text for name, text in self._kept.items() if name not in learnt}}.items():
+            room -= len(name) + len(text)
+            if room >= 0:
+                kept[name] = text
+        self._kept = kept
+        return dict(kept)
 
     def _read_file(self) -> None:
         self._read = True

@@ -77,6 +77,20 @@ async def test_what_is_kept_waits_for_its_workload_and_does_not_replace_what_was
         assert fleet.capacity.sums.w[row].tolist() == [7.0, 7.0]
 
 
+async def test_a_workload_that_is_forgotten_has_it_back_when_it_returns() -> None:
+    engine, key = engine_with()
+    async with loop_of(engine):
+        capacities = Capacities(engine)
+        fleet, row = engine.row_of(key)
+        put(fleet.capacity, slice(row, row + 1), line())
+        assert list(capacities.kept()) == [f"{PREFIX}{'.'.join(key)}"]
+        engine.redeclare([])
+        assert len(capacities.kept()) == 1
+        engine.declare(declared("web", capacity="auto"))
+        capacities.hand_over()
+        assert bears(engine, key) == pytest.approx(70.0)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"w": [1, 2]}', None, '{"sums": 1}'])
 async def test_what_cannot_be_understood_is_dropped(text: str | None) -> None:
     engine, key = engine_with()
