@@ -79,7 +79,7 @@ def loads(weeks: Weeks) -> FloatArray:
     """One daily shape, days unlike each other, bursts, and noise, (T, B)."""
     rng = np.random.default_rng(weeks.seed)
     t_s = np.arange(round(weeks.days * DAY_S / STEP_S))[:, None] * STEP_S
-    day = 1.0 + 0.45 * np.sin(2 * np.pi * t_s / DAY_S)
+    day = 1.0 - 0.45 * np.cos(2 * np.pi * t_s / DAY_S)
     wander = _wandering(rng, t_s.shape[0], weeks.n, 4 * 3600.0, 0.15)
     bursts = np.zeros(wander.shape)
     for column in range(weeks.n):
