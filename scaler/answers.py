@@ -240,6 +240,13 @@ class PushAnswer(Answer):
     """Whether the samples outlive a restart; else they are in memory only, and the log says why."""
 
 
+class SteeringAnswer(Answer):
+    """What was written; it is in force from the next decision on."""
+
+    annotations: dict[str, str | None]
+    """As they now stand, null where removed."""
+
+
 class HealthAnswer(Answer):
     """Whether the process answers."""
 

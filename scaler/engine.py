@@ -25,6 +25,7 @@ from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet
 from scaler.journal import Journal
+from scaler.latency import Latency
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
 from scaler.record import Tick, records_of
@@ -70,6 +71,7 @@ class Engine:
         self.board = Board()
         self.journal = journal or Journal(clock=clock)
         self.counters = Counters()
+        self.latency = Latency()
         self.clock = clock
         self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}

@@ -4,6 +4,8 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+│   ├── QuerySyntaxError    a query that is no PromQL or outside of what is understood of it
+│   └── QueryTooLarge       a query that asks for more than one answer may hold
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
@@ -36,6 +38,14 @@ class ObservationError(ForesailError):
 
 class RequestError(ForesailError):
     """A request that cannot be understood."""
+
+
+class QuerySyntaxError(RequestError):
+    """A query that is no PromQL or outside of what is understood of it."""
+
+
+class QueryTooLarge(RequestError):  # noqa: N818
+    """A query that asks for more than one answer may hold."""
 
 
 class HistoryError(ForesailError):

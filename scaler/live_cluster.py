@@ -130,6 +130,10 @@ class LiveCluster:
         hpa = self.hpas.seen.get((key.namespace, f"keda-hpa-{key.name}"))
         return None if hpa is None else hpa.target
 
+    async def annotate(self, key: Key, changes: Mapping[str, str | None]) -> None:
+        """Set or remove annotations of a workload's ScaledObject; the watch brings them. Raises ClusterError."""
+        await self.api.patch(SCALED_OBJECTS, key.namespace, key.name, {"metadata": {"annotations": dict(changes)}})
+
     def steering(self, key: Key, t_s: float) -> Steering:
         """What the workload's annotations ask for at `t_s`."""
         name = (key.namespace, key.name)

@@ -28,7 +28,7 @@ def test_every_route_is_in_the_document_and_says_who_may_use_it() -> None:
     }
     assert told == served == {(route.method, route.path) for route in ROUTES}
     stores = [route.path for route in ROUTES if route.stores]
-    assert stores == ["/v1/workloads/{namespace}/{name}/observations"]
+    assert stores == [f"/v1/workloads/{{namespace}}/{{name}}/{what}" for what in ("observations", "steering")]
     secured = [p for p, ops in app_document(app)["paths"].items() if any("security" in op for op in ops.values())]
     assert secured == stores
     summaries = [op["summary"] for ops in app_document(app)["paths"].values() for op in ops.values()]
@@ -57,6 +57,8 @@ ASKED = [
      {"observations": [{"t": 1_789_516_800, "load": 5}, {"t": 1}]}),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",
      {"t": 1_789_516_800, "load": 5, "cpu": 0.5}),
+    ("POST", "/v1/workloads/{namespace}/{name}/steering", "/v1/workloads/shop/web/steering",
+     {"by": "ann", "shadow": True}),
     ("GET", "/healthz", "/healthz", None),
     ("GET", "/readyz", "/readyz", None),
 ]  # fmt: skip
