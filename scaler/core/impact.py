@@ -31,8 +31,9 @@ FEWEST_PODS = 10.0
 """Pods that must have come before their start-up is fitted."""
 DRAWS = 2000
 """Samples of the bootstrap."""
-RUN = 2
-"""Blocks of six hours that are drawn at once."""
+RUN = 4
+"""Blocks of six hours that are drawn at once, a day: hours resemble their neighbours. In 100 simulated weeks the
+interval of the replica-hours held what is so in the long run in 85 with single blocks, 89 with two, 94 with four."""
 Z95 = 1.96
 ALIKE, ALIKE_STEP = 0.1, 0.2
 """Replica-hours, and mean distance per step, by which a cluster may differ from what ran and still resembles it."""
