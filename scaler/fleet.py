@@ -88,7 +88,7 @@ class Fleet:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
         before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
-        self._use_capacity(slice(row, row + 1))
+        self.use_capacity(slice(row, row + 1))
         if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
             self._week = -1
             self._restate(np.array([row]))
@@ -412,9 +412,9 @@ class Fleet:
         now = capacity.step(self._work[rows], seen, columns, was)
         put(self.capacity, rows, now)
         if now.load is not was.load:
-            self._use_capacity(rows)
+            self.use_capacity(rows)
 
-    def _use_capacity(self, rows: slice) -> None:
+    def use_capacity(self, rows: slice) -> None:
         """Put what was learnt in force where it is wanted and known; elsewhere what is stated stays."""
         columns, auto, learnt = self.columns, self.columns.capacity_auto[rows], self.capacity.load[rows]
         used = capacity.in_force(columns.capacity[rows], learnt, columns.threshold[rows])
