@@ -5,6 +5,8 @@ Unknown keys, NaN, infinity and values of another type are refused by name, in g
 
 import json
 import math
+import re
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +21,9 @@ from scaler.whatif import NOTHING, Imagined, second_of_day, weekday_of
 
 MOST_QUESTIONS = 1000
 """Most items of one batch."""
+DAY_S = 86_400.0
+WHEN = '"09:30", "2026-09-16T09:30", "2h ago" or Unix seconds, UTC where nothing else is said; now by default.'
+"""How a moment of the past is written."""
 MOST_SAMPLES = 1000
 """Most observations of one push."""
 
@@ -244,3 +249,26 @@ def understood(model: type[Asked], value: Any) -> Asked:
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc'])) or 'body'}: {p['msg']}" for p in error.errors(include_url=False))
         raise RequestError("; ".join(problems)[:1000]) from error
+
+
+def moment_of(text: str | None, now_s: float) -> float:
+    """Unix seconds of a moment written as WHEN says; of a time of day the newest one. None is now.
+
+    Raises:
+        RequestError: it is none of these.
+    """
+    said = "" if text is None else text.strip()
+    if not said or said == "now":
+        return now_s
+    ago = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])(?:\s+ago)?", said)
+    if ago:
+        return now_s - float(ago[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}[ago[2]]
+    if re.fullmatch(r"\d{9,11}(?:\.\d+)?", said):
+        return float(said)
+    try:
+        if ":" in said and "-" not in said:
+            return now_s - (now_s - second_of_day(said)) % DAY_S
+        moment = datetime.fromisoformat(said)
+    except (ValueError, RequestError):
+        raise RequestError(f"a time is {WHEN.removesuffix('; now by default.')}, not {said[:60]!r}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

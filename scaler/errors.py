@@ -11,6 +11,7 @@ ForesailError
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
 ├── NotDecidedYet           tracked, but no decision has been posted yet
+├── NotKept                 a time of which no decision is kept
 ├── StaleLoad               no load sample for so long that no answer is better than a guess
 ├── Unauthenticated         a door that asks for a token or a named client certificate, and got none or a wrong one
 ├── NotAllowed              a request that these settings allow nobody
@@ -65,6 +66,10 @@ class TooManyWorkloads(ForesailError):  # noqa: N818
 
 class NotDecidedYet(ForesailError):  # noqa: N818
     """No decision has been posted yet."""
+
+
+class NotKept(ForesailError):  # noqa: N818
+    """No decision is kept of that time."""
 
 
 class StaleLoad(ForesailError):  # noqa: N818

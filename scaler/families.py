@@ -192,6 +192,10 @@ def _running(flags: BoolArray) -> IntArray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(flags)])
 
 
+def _capacities(made: Decided) -> tuple[FloatArray, Mapping[str, FloatArray]]:
+    return made.t_s, {"serving": _counts(made.ready) * made.capacity, "replica": made.capacity}
+
+
 def _of(column: Callable[[Decided], FloatArray]) -> Rows:
     return lambda made: (made.t_s, _known(column(made)))
 
@@ -224,10 +228,10 @@ FAMILIES: Mapping[str, Family] = {
         _replicas,
     ),
     "foresail_capacity_load": Family(
-        "Load that the replicas that serve can bear.",
-        None,
-        ("",),
-        _of(lambda made: _counts(made.ready) * made.capacity),
+        "Load that can be borne: by the replicas that serve, and by one of them.",
+        "kind",
+        ("serving", "replica"),
+        _capacities,
     ),
     "foresail_mode": Family(
         "1 for the mode that is served, 0 for the others.", "mode", tuple(mode.label for mode in Mode), _modes

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.chores import Chores
+from scaler.core import capacity
 from scaler.core.domain import UNBOUNDED, UNKNOWN, Mode
 from scaler.engine import Engine
 from scaler.live_cluster import LiveCluster
@@ -46,13 +47,17 @@ class EngineCollector(Collector):
                 "level_ratio": "Level at which the forecast is read.",
                 "earned_ratio": "Share of a scale-down that the forecast has earned.",
                 "drift_score": "How far load and errors have drifted, 0 to 1; above 0.3 the forecast is not trusted.",
-                "capacity_load": "Load that the replicas that serve can bear.",
                 "maximum_replicas": "Largest replica count that may be asked for.",
             }.items()
         }
         replicas = GaugeMetricFamily("foresail_replicas", "Replicas by what wants them.", labels=(*WORKLOAD, "kind"))
         peak = GaugeMetricFamily(
             "foresail_forecast_peak_load", "Quantile of the lead window's peak.", labels=(*WORKLOAD, "level")
+        )
+        bears = GaugeMetricFamily(
+            "foresail_capacity_load",
+            "Load that can be borne: by the replicas that serve, by one of them, and what was learnt of one.",
+            labels=(*WORKLOAD, "kind"),
         )
         mode = GaugeMetricFamily("foresail_mode", "1 for the mode that is served.", labels=(*WORKLOAD, "mode"))
         for key, entry in list(self._engine.roster.entries.items()):
@@ -70,7 +75,6 @@ class EngineCollector(Collector):
                 "level_ratio": made.level[row],
                 "earned_ratio": made.earned[row],
                 "drift_score": made.drift[row],
-                "capacity_load": np.nan if made.ready[row] == UNKNOWN else made.ready[row] * made.capacity[row],
                 "maximum_replicas": self._maximum(key),
             }
             for name, value in values.items():
@@ -87,9 +91,19 @@ class EngineCollector(Collector):
                     replicas.add_metric((*labels, kind), float(column[row]))
             for level, value in zip(LEVELS, made.peak[row], strict=True):
                 peak.add_metric((*labels, f"{level:g}"), float(value))
+            bears.add_metric((*labels, "replica"), float(made.capacity[row]))
+            if made.ready[row] != UNKNOWN:
+                bears.add_metric((*labels, "serving"), float(made.ready[row] * made.capacity[row]))
+            for kind, load in self._learnt_capacity(key).items():
+                bears.add_metric((*labels, kind), load)
             for each in Mode:
                 mode.add_metric((*labels, each.label), float(each is posted.mode))
-        yield from (*gauges.values(), replicas, peak, mode)
+        yield from (*gauges.values(), replicas, peak, bears, mode)
+
+    def _learnt_capacity(self, key: Key) -> dict[str, float]:
+        fleet, row = self._engine.row_of(key)
+        found = capacity.of_row(fleet.capacity, row)
+        return {} if found is None else {"learnt": found.load, "low": found.low, "high": found.high}
 
     def _maximum(self, key: Key) -> float:
         fleet, row = self._engine.row_of(key)

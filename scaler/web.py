@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from scaler import answers, bodies
 from scaler.access import Access
+from scaler.bodies import moment_of
 from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
@@ -23,19 +24,21 @@ from scaler.errors import (
     ForesailError,
     NotAllowed,
     NotDecidedYet,
+    NotKept,
     RequestError,
     StaleLoad,
     StoreError,
     Unauthenticated,
     UnknownWorkload,
 )
+from scaler.explaining import explained
 from scaler.openapi import Handler, Route, document
 from scaler.predictions import Prediction, Question, answer, answer_one
 from scaler.push import PushedLoad, Sample
 from scaler.roster import Key
 from scaler.sources import is_pushed
 from scaler.tls import check_names
-from scaler.views import decision_view, forecast_view, prediction_view, workload_view
+from scaler.views import decision_view, explanation_view, forecast_view, prediction_view, workload_view
 from scaler.whatif import NOTHING
 
 audit = structlog.get_logger("foresail.audit")
@@ -52,6 +55,7 @@ STATUS: dict[type[ForesailError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     UnknownWorkload: HTTPStatus.NOT_FOUND,
     AmbiguousWorkload: HTTPStatus.CONFLICT,
+    NotKept: HTTPStatus.NOT_FOUND,
     NotDecidedYet: HTTPStatus.SERVICE_UNAVAILABLE,
     StaleLoad: HTTPStatus.SERVICE_UNAVAILABLE,
     ClusterError: HTTPStatus.BAD_GATEWAY,
@@ -192,6 +196,14 @@ async def decisions(request: web.Request) -> web.Response:
     return web.json_response({"decisions": [decision_view(posted) for posted in found]})
 
 
+async def explain(request: web.Request) -> web.Response:
+    """Why the workload got its number: now, or at ?at=TIME."""
+    engine, key = request.app[ENGINE], _key(request)
+    now_s = engine.clock()
+    at_s = moment_of(request.query.get("at"), now_s)
+    return web.json_response(explanation_view(engine, key, await explained(engine, key, at_s)))
+
+
 def _check_access(request: web.Request) -> None:
     host = urlsplit(f"//{request.host}").hostname or ""
     request.app[ACCESS].check(request.headers.get("Authorization", ""), host, request.content_type)
@@ -280,6 +292,7 @@ ROUTES = (
     Route(
         "GET", WORKLOAD + "/decisions", decisions, answers.DecisionsAnswer, query={"limit": "1 to 240, 40 by default."}
     ),
+    Route("GET", WORKLOAD + "/explain", explain, answers.ExplanationAnswer, query={"at": bodies.WHEN}),
     Route(
         "POST",
         WORKLOAD + "/observations",

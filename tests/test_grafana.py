@@ -135,7 +135,9 @@ async def test_replicas_modes_and_capacity_come_from_the_decisions() -> None:
         assert (kinds["observed"], kinds["ready"], kinds["required"]) == (8.0, 7.0, math.ceil(load / 70.0))
         (mode,) = (await ask(client, "query", query="foresail_mode > 0", **at))["result"]
         assert mode["metric"]["mode"] == made.mode.label
-        (capacity,) = (await ask(client, "query", query='foresail_capacity_load{workload="web"}', **at))["result"]
+        (capacity,) = (await ask(client, "query", query='foresail_capacity_load{workload="web",kind="serving"}', **at))[
+            "result"
+        ]
         assert float(capacity["value"][1]) == 7 * 70.0
         assert (await ask(client, "query", query="sum by (kind) (foresail_replicas{kind='ready'})", **at))[
             "result"

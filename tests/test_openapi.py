@@ -51,6 +51,8 @@ ASKED = [
     ("GET", "/v1/workloads/{namespace}/{name}", "/v1/workloads/shop/wep", None),
     ("GET", "/v1/workloads/{namespace}/{name}/forecast", "/v1/workloads/shop/web/forecast", None),
     ("GET", "/v1/workloads/{namespace}/{name}/decisions", "/v1/workloads/shop/web/decisions?limit=3", None),
+    ("GET", "/v1/workloads/{namespace}/{name}/explain", "/v1/workloads/shop/web/explain", None),
+    ("GET", "/v1/workloads/{namespace}/{name}/explain", "/v1/workloads/shop/web/explain?at=2h", None),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",
      {"observations": [{"t": 1_789_516_800, "load": 5}, {"t": 1}]}),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",

@@ -22,9 +22,11 @@ def service(expr: str, **labels: str) -> str:
     return f"max by ({', '.join(('namespace', 'service', *labels))}) ({found})"
 
 
+MEDIAN_PEAK = 'foresail_forecast_peak_load{level="0.5"}'
+SERVING_CAPACITY = 'foresail_capacity_load{kind="serving"}'
 RECORDED = {
-    "ml_predict_load": service('foresail_forecast_peak_load{level="0.5"}', window="lead"),
-    "ml_current_capacity": service("foresail_capacity_load"),
+    "ml_predict_load": service(MEDIAN_PEAK, window="lead"),
+    "ml_current_capacity": service(SERVING_CAPACITY),
     "ml_predict_replicas": service('foresail_replicas{kind="forecast"}'),
     "ml_prediction_confidence": service("foresail_confidence_ratio"),
     "model_data_drift_score": service("foresail_drift_score"),
@@ -67,7 +69,7 @@ def alert(name: str, expr: str, lasts: str, severity: str, summary: str, descrip
 ALERTS = [
     alert(
         "PredictiveScaling",
-        f'{worst("""foresail_forecast_peak_load{level="0.5"}""")} > {ONE} {worst("foresail_capacity_load")}',
+        f"{worst(MEDIAN_PEAK)} > {ONE} {worst(SERVING_CAPACITY)}",
         "5m",
         "warning",
         f"{NAMED}: the forecast load is more than what serves can bear, and has been for five minutes",

@@ -73,7 +73,7 @@ STEPS = {**LINES, "lineInterpolation": "stepAfter", "lineWidth": 2}
 def load_panel() -> Json:
     """Load, its forecast as a fan into the future, and what the replicas can bear."""
     targets = [target(f"foresail_load{ONE}", "load"), target(f"foresail_arrivals{ONE}", "arrivals"),
-               target(f"foresail_capacity_load{ONE}", "capacity")]  # fmt: skip
+               target(series("foresail_capacity_load", ONE, kind="serving"), "capacity")]  # fmt: skip
     targets += [target(f"foresail_day_peak_load{ONE}", "peak of the hour")]
     targets += [target(series("foresail_forecast_load", ONE, level=level), f"forecast {level}") for level in LEVELS]
     fan = [
