@@ -30,6 +30,7 @@ from scaler.roster import Key
 from scaler.settings import Settings
 from scaler.sources import NoCluster
 from scaler.steering_file import SteeringFile
+from scaler.telemetry import set_up_logging
 
 WEEK_S, TICK_S, WORKLOADS, TICKS = 7 * 86_400.0, 15.0, 200, 12
 RUNS = 7
@@ -89,6 +90,7 @@ def fill(journal: Journal, key: Key, now_s: float) -> None:
 
 async def streaming() -> str:
     """Five pages watch 200 workloads that tick every 5 s: share of a core at 15 s, over the same without pages."""
+    set_up_logging("error", "console")
     engine = await fitted_engine(WORKLOADS)
     with tempfile.TemporaryDirectory() as folder:
         app = web.Application()

@@ -30,7 +30,8 @@ export class Workload {
     this.replicas = new Chart(`Replicas of ${this.key}`, 200, cursor, true);
     this.lanes = el("div", { class: "lanes" });
     this.head = el("div", { class: "title" });
-    this.reason = el("p", { class: "reason" });
+    this.reason = el("div", { class: "reason" });
+    this.explained = new Map();
     this.tiles = el("dl", { class: "tiles" });
     this.trouble = el("p", { class: "note", hidden: true });
     this.decisions = el("ol", { class: "decisions" });
@@ -213,44 +214,47 @@ export class Workload {
     this.#showHead(this.row);
   }
 
+  get #address() { return `/v1/workloads/${encodeURIComponent(this.ns)}/${encodeURIComponent(this.name)}`; }
+
+  async #explain(t) {
+    if (!this.explained.has(t)) {
+      const answer = await fetch(`${this.#address}/explain?at=${t}`);
+      if (!answer.ok) return null;
+      const { headline, sentences } = await answer.json();
+      this.explained.set(t, [headline.slice(headline.indexOf(": ") + 2), ...sentences]);
+    }
+    return this.explained.get(t);
+  }
+
   async #fetchDecisions() {
-    const address = `/v1/workloads/${encodeURIComponent(this.ns)}/${encodeURIComponent(this.name)}/decisions?limit=120`;
-    const { decisions } = await (await fetch(address)).json();
+    const { decisions } = await (await fetch(`${this.#address}/decisions?limit=120`)).json();
     if (this.ended || !decisions?.length) return;
-    this.reason.textContent = sentence(decisions[0]);
     const changes = decisions.filter((one, index) =>
-      index === decisions.length - 1 || told(one) !== told(decisions[index + 1]));
+      index === decisions.length - 1 || told(one) !== told(decisions[index + 1])).slice(0, 12);
+    const [newest, ...whys] = await Promise.all([decisions[0], ...changes].map((one) => this.#explain(one.t)));
+    if (this.ended) return;
+    const [headline, first, ...more] = newest ?? [told(decisions[0])];
+    this.reason.replaceChildren(el("p", {}, el("b", {}, headline), " ", first ?? ""), el("p", { class: "more" }, more.join(" ")));
     const open = new Set([...this.decisions.querySelectorAll("details[open]")].map((node) => node.dataset.t));
-    this.decisions.replaceChildren(...changes.slice(0, 12).map((one) => entry(one, open.has(String(one.t)))));
+    this.decisions.replaceChildren(...changes.map((one, index) => entry(one, whys[index], open.has(String(one.t)))));
   }
 }
 
-const told = (one) => JSON.stringify([one.predicted_replicas, one.mode, one.held_by, one.active]);
+const told = (one) => `${one.predicted_replicas} replicas, ${one.mode}${one.held_by.map((name) => `, ${name}`).join("")}`;
 
-function entry(one, open) {
+function entry(one, why, open) {
+  const [headline, first, ...more] = why ?? [told(one)];
   const facts = [
     ["load", amount(one.load)], ["forecast peak, median", amount(one.peak["0.5"])], ["97 % bound", amount(one.peak["0.97"])],
-    ["read at level", percent(one.level, 1)], ["bears per replica", amount(one.capacity)], ["by the forecast", one.predictive ?? "–"],
-    ["by the HPA's rule", one.reactive], ["HPA alone", one.reactive_alone], ["proposed", one.proposal],
+    ["read at level", percent(one.level, 1)], ["one replica bears", amount(one.capacity)], ["wanted by the forecast", one.predictive ?? "–"],
+    ["wanted by the HPA's rule", one.reactive], ["proposed", one.proposal],
     ...Object.entries(one.guardrails).filter(([name]) => one.held_by.includes(name)).map(([name, n]) => [`after ${name.replaceAll("_", " ")}`, n]),
     ["sent to the HPA", one.value], ["model", one.model_version],
   ];
   return el("li", {}, el("details", { open, "data-t": one.t },
-    el("summary", {}, el("time", { title: day(one.t) }, exactly(one.t)), el("span", {}, sentence(one))),
+    el("summary", {}, el("time", { title: day(one.t) }, exactly(one.t)), el("span", {}, el("b", {}, headline), " ", first ?? "")),
+    el("ul", { class: "whys" }, more.map((text) => el("li", {}, text))),
     el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))))));
-}
-
-const many = (n) => (n === 1 ? "1 replica" : `${n} replicas`);
-
-export function sentence(one) {
-  const parts = [];
-  if (one.predictive !== null) {
-    parts.push(`the forecast wants ${one.predictive}: its peak stays below ${amount(one.predictive * one.capacity)}, ${amount(one.capacity)} per replica`);
-  }
-  parts.push(`the HPA's rule wants ${one.reactive}, and alone would run ${one.reactive_alone}`);
-  parts.push(one.held_by.length ? `moved by ${one.held_by.map((name) => name.replaceAll("_", " ")).join(", ")}` : "no guardrail moved it");
-  parts.push(`mode ${one.mode} (${one.cause})`);
-  return `${many(one.predicted_replicas)}: ${parts.join("; ")}.`;
 }
 
 function segments(points, step) {
