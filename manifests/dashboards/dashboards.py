@@ -194,8 +194,8 @@ def workload() -> Json:
         [
             stat("Lead window", "How far ahead a replica that is asked for now will serve.",
                  f"foresail_lead_seconds{ONE}", small, unit="s"),
-            stat("Coverage of the 97 % bound", "Share of the last day's forecasts that the load stayed below: 97 % is"
-                 " honest.", series("foresail_coverage", ONE, level="0.97"), small, unit="percentunit", decimals=1,
+            stat("Coverage of the 97 % bound", "Share of the last day's lead windows whose peak stayed below its"
+                 " 97 % bound: 97 % is honest.", series("foresail_coverage", ONE, level="0.97"), small, unit="percentunit", decimals=1,
                  thresholds=GOOD_ABOVE),
             stat("Drift", "How far load and errors have drifted; above 0.3 the forecast is not trusted.",
                  f"foresail_drift_score{ONE}", small, unit="percentunit", decimals=0, thresholds=GOOD_BELOW),
@@ -210,8 +210,8 @@ def workload() -> Json:
             replicas_panel(),
             mode_panel(f"foresail_mode{ONE} > 0", (24, 6)),
             guardrail_panel(),
-            panel("timeseries", "Coverage", "Share of the last day's forecasts, made a lead window before, that the load"
-                  " stayed below, by level: each should run at its own height.",
+            panel("timeseries", "Coverage", "Share of the last day's lead windows whose largest load stayed below what"
+                  " was forecast of it, by level: each should run at its own height.",
                   [target(f"foresail_coverage{ONE}", "{{level}}")], (12, 7), unit="percentunit", custom=LINES,
                   options=LEGEND),
             panel("timeseries", "Lead window and model age", "Seconds that are forecast over, and the age of what the"
@@ -291,6 +291,7 @@ def fleet() -> Json:
         ],
         variables=[variable("namespace", "label_values(foresail_load, namespace)", many=True)],
         span=("now-6h", "now"),
+        refresh="5m",  # coverage and cost read a day of every workload
         links=[link("Workload", "/d/foresail-workload"), link("Foresail itself", "/d/foresail-itself")],
     )  # fmt: skip
 
@@ -384,7 +385,7 @@ def dashboard(name: str, title: str, description: str, panels: list[Json], varia
         "schemaVersion": 39,
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "15s",
+        "refresh": more.pop("refresh", "15s"),
         "time": {"from": start, "to": end},
         "timezone": "browser",
         "templating": {"list": [source, *variables]},

@@ -86,8 +86,8 @@ export class Workload {
       [row.kind === "queue" ? "Backlog now" : "Load now", amount(row.load), `one replica bears ${amount(row.capacity)}`],
       ["Forecast peak", amount(peak[0]), peak[2] === undefined ? "" : `${amount(peak[2])} with 97 % probability not exceeded`],
       ["Lead time", span(row.lead), "from asking for a replica to its serving"],
-      ["Coverage of 97 %", percent(this.coverage ?? row.coverage, 1), "of the last day's forecasts held"],
-      ["Against the HPA alone", this.saving === undefined ? "–" : `${this.saving > 0 ? "+" : ""}${percent(this.saving, 1)}`, "replica-hours, last day"],
+      ["Coverage of 97 %", percent(this.coverage ?? row.coverage, 1), "of the last day's peaks stayed below their 97 % bound"],
+      ["Against the HPA alone", this.saving === undefined ? "–" : signed(this.saving), "replica-hours, last day"],
     ];
   }
 
@@ -147,7 +147,7 @@ export class Workload {
         { name: "to 90 %", kind: "f3", lower: levels[0], upper: levels[1] },
       ],
       lines: [
-        { name: "what replicas bear", kind: "capacity", points: past(this.#series("foresail_capacity_load")), step: true },
+        { name: "what replicas bear", kind: "capacity", points: past(this.#series("foresail_capacity_load", "kind", "serving")), step: true },
         { name: "forecast, median", kind: "median", points: path, help: "Left of now as it was made a lead window before" },
         { name: "peak of the hour", kind: "hours", points: hours.length > 1 ? hours : [], step: true, help: "Largest load of each of the coming hours" },
         { name: this.row.kind === "queue" ? "arrivals" : "load", kind: "load", points: seen },
@@ -185,9 +185,10 @@ export class Workload {
       [metric.guardrail, values.map(([at, text]) => [at, Number(text)]).filter(([, value]) => value !== 0)]);
     let y = 28;
     for (const [name, series] of lanes.filter(([, values]) => values.length)) {
-      parts.push(svg("text", { class: "tick", x: 0, y: y + 13 }, name.replaceAll("_", " ").slice(0, 9)));
-      parts.push(...rects(series, "lane guard", y, (value) => `${name.replaceAll("_", " ")}: ${value > 0 ? "+" : ""}${value} replicas`));
-      y += 24;
+      const told = name.replaceAll("_", " ");
+      parts.push(svg("text", { class: "tick", x: MARGINS.left, y: y + 10 }, told));
+      parts.push(...rects(series, "lane guard", y + 14, (value) => `${told}: ${value > 0 ? "+" : "−"}${Math.abs(value)} replicas`));
+      y += 38;
     }
     if (y === 28) {
       parts.push(svg("text", { class: "tick", x: MARGINS.left, y: y + 13 }, "No guardrail moved a number in this time."));
@@ -256,6 +257,8 @@ function entry(one, why, open) {
     el("ul", { class: "whys" }, more.map((text) => el("li", {}, text))),
     el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))))));
 }
+
+const signed = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${percent(Math.abs(share), 1)}`;
 
 function segments(points, step) {
   const found = [];
