@@ -173,11 +173,6 @@ def saving(selector: str) -> str:
     return f"{day[0]} / {day[1]} - 1"
 
 
-def hours(kind: str) -> str:
-    """Replica-hours of the last day."""
-    return f"24 * avg_over_time({series('foresail_replicas', ONE, kind=kind)}[1d])"
-
-
 GOOD_BELOW = {"mode": "absolute", "steps": [{"color": "green", "value": None}, {"color": "orange", "value": 0.1},
                                             {"color": "red", "value": 0.3}]}  # fmt: skip
 GOOD_ABOVE = {"mode": "absolute", "steps": [{"color": "red", "value": None}, {"color": "orange", "value": 0.93},
@@ -201,7 +196,7 @@ def workload() -> Json:
                  f"foresail_drift_score{ONE}", small, unit="percentunit", decimals=0, thresholds=GOOD_BELOW),
             stat("Earned", "Share of a scale-down that the forecast has earned.", f"foresail_earned_ratio{ONE}", small,
                  unit="percentunit", decimals=0),
-            stat("Replica-hours in a day", "Average of the last day times 24, decided by Foresail.", hours("served"),
+            stat("Replica-hours in a day", "Average of the last day times 24, decided by Foresail.", f"24 * avg_over_time({series('foresail_replicas', ONE, kind='served')}[1d])",
                  small, unit="short", decimals=0),
             stat("Against the HPA alone", "Replica-hours of the last day beside those of the reactive rule alone:"
                  " below zero is saved.", saving(ONE), small, unit="percentunit", decimals=1,
