@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from scaler import grafana
 from scaler.access import Access, Token, is_loopback
 from scaler.archive import Archive
+from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
@@ -28,6 +29,7 @@ from scaler.model_place import opened
 from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.rehearsal import Rehearsal
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
@@ -56,7 +58,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     by_hand = SteeringFile(settings.var)
     replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
     engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, shown)
-    chores = Chores(engine, live or by_hand, live)
+    chores = Chores(engine, live or by_hand, live, Capacities(engine, None if live else settings.var))
     if file is not None:
         apply(file, engine, queried)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
@@ -64,7 +66,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, engine.journal, pushed, chores, seen.feed, live)
+    running = _start(engine, engine.journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
