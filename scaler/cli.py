@@ -197,6 +197,7 @@ def status(**options: Any) -> None:
 def _place_options(command: Callable[..., None]) -> Callable[..., None]:
     """Where models are kept."""
     var = click.Path(file_okay=False, path_type=Path)
+    command = AS_JSON(command)
     command = click.option(
         "--var", type=var, default="var", envvar="FORESAIL_VAR", show_default=True, help="Folder for state."
     )(command)
@@ -218,13 +219,15 @@ def _asking_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _told(answer: Callable[[], Iterable[str]]) -> None:
-    """Print what a command answers, or the reason why it cannot."""
-    try:
-        for line in answer():
-            click.echo(line)
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
+def _told(said: Iterable[Any], options: dict[str, Any]) -> None:
+    """Print what a command answers, line by line or as JSON."""
+    from scaler.printing import as_json  # noqa: PLC0415
+
+    if options["as_json"]:
+        click.echo(as_json(list(said)))
+        return
+    for line in said:
+        click.echo(line)
 
 
 @main.group()
@@ -238,7 +241,7 @@ def list_models(**options: Any) -> None:
     """One line per workload: the model that serves it."""
     from scaler import command_models  # noqa: PLC0415 - keeps the other commands free of NumPy
 
-    _told(lambda: command_models.listed(command_models.registry_of(options)))
+    _told(command_models.listed(command_models.registry_of(options), as_json=options["as_json"]), options)
 
 
 @models.command()
@@ -249,7 +252,8 @@ def show(workload: str, version: int | None, **options: Any) -> None:
     """All versions of a workload, or one of them with its scores and its history."""
     from scaler import command_models  # noqa: PLC0415
 
-    _told(lambda: command_models.shown(command_models.registry_of(options), workload, version))
+    registry = command_models.registry_of(options)
+    _told(command_models.shown(registry, workload, version, as_json=options["as_json"]), options)
 
 
 @models.command()
@@ -261,7 +265,7 @@ def diff(workload: str, one: int, other: int, **options: Any) -> None:
     """What differs between two versions."""
     from scaler import command_models  # noqa: PLC0415
 
-    _told(lambda: command_models.compared(command_models.registry_of(options), workload, one, other))
+    _told(command_models.compared(command_models.registry_of(options), workload, one, other), options)
 
 
 REASON = click.option("--reason", required=True, help="Why: whoever finds it wants to know.")
@@ -279,7 +283,7 @@ def promote(workload: str, version: int, **options: Any) -> None:
     """Let a version serve from the next tick on, until a newer fit is better; it stands its trial like any other."""
     from scaler import command_models  # noqa: PLC0415
 
-    _told(lambda: command_models.promote(command_models.registry_of(options), workload, version, options))
+    _told(command_models.promote(command_models.registry_of(options), workload, version, options), options)
 
 
 @models.command()
@@ -292,7 +296,7 @@ def rollback(workload: str, **options: Any) -> None:
     """Let the model serve again that served before this one, from the next tick on."""
     from scaler import command_models  # noqa: PLC0415
 
-    _told(lambda: command_models.roll_back(command_models.registry_of(options), workload, options))
+    _told(command_models.roll_back(command_models.registry_of(options), workload, options), options)
 
 
 @main.command()
@@ -301,6 +305,7 @@ def rollback(workload: str, **options: Any) -> None:
 @click.option("--engine", type=click.Choice(["pool", "ray"]), default="pool", show_default=True, help="Where fits run.")
 @click.option("--address", help="Ray cluster to join, such as ray://head:10001  [default: one of this machine alone]")
 @click.option("--in-cluster", is_flag=True, help="Annotate with this pod's own account.")
+@AS_JSON
 @_settings_options
 def retrain(*, workload: str | None, everything: bool, engine: str, address: str | None, **given: Any) -> None:
     """Ask the service for a new fit of one workload, or fit all of them here and put them into the registry."""
@@ -308,7 +313,8 @@ def retrain(*, workload: str | None, everything: bool, engine: str, address: str
 
     if everything == (workload is not None):
         raise click.UsageError("give either NAMESPACE/NAME or --all")
-    _told(lambda: command_retrain.answer(workload, engine, address, given))
+    options = {"as_json": given.pop("as_json")}
+    _told(command_retrain.answer(workload, engine, address, given), options)
 
 
 @main.command()

@@ -18,12 +18,17 @@ from scaler.core.steering import CHAMPION, RETRAIN, Choice, choice_of, stamp_of
 from scaler.errors import RequestError, StoreError
 from scaler.model_place import opened
 from scaler.registry import Registry, Version, champion, predecessor
+from scaler.registry import as_json as registry_json
 
 LINE = "{:<40}{:>5}  {:<11}{:<12}{:<18}{:<9}{}"
 
 
-def listed(registry: Registry) -> Iterator[str]:
-    """One line per name: its champion."""
+def listed(registry: Registry, *, as_json: bool) -> Iterator[Any]:
+    """One line per name, its champion; or all versions of each as plain values."""
+    if as_json:
+        for name in registry.names():
+            yield {"name": name, "versions": [plain(one) for one in registry.versions(name)]}
+        return
     yield LINE.format("WORKLOAD", "NO", "STAGE", "EVIDENCE", "CUTOFF", "CODE", "KEPT")
     for name in registry.names():
         versions = registry.versions(name)
@@ -31,9 +36,12 @@ def listed(registry: Registry) -> Iterator[str]:
         yield _line(name, one or versions[-1], f"{len(versions)}") if versions else name
 
 
-def shown(registry: Registry, workload: str, number: int | None) -> Iterator[str]:
-    """All versions of a workload, or one with its scores and its history."""
+def shown(registry: Registry, workload: str, number: int | None, *, as_json: bool) -> Iterator[Any]:
+    """All versions of a workload, or one with its scores and its history; as lines or as plain values."""
     name, versions = found(registry, workload)
+    if as_json:
+        yield from map(plain, versions if number is None else [numbered(name, versions, number)])
+        return
     if number is None:
         yield LINE.format("WORKLOAD", "NO", "STAGE", "EVIDENCE", "CUTOFF", "CODE", "LAST CHANGE")
         for one in versions:
@@ -132,6 +140,11 @@ async def annotated(workload: str, changes: dict[str, str | None], options: dict
         await api.patch(SCALED_OBJECTS, namespace, name, {"metadata": {"annotations": changes}})
     finally:
         await api.close()
+
+
+def plain(version: Version) -> dict[str, Any]:
+    """A version as JSON."""
+    return registry_json(version) | {"stage": version.stage.value, "evidence": version.evidence.label}
 
 
 def registry_of(options: dict[str, Any]) -> Registry:

@@ -47,8 +47,16 @@ def test_a_workload_shows_its_versions_and_one_of_them_its_history(var: Path) ->
     ):
         assert part in one
     assert "version 2 took its place" in one
-    assert "no version 9; kept are 1, 2" in said("models", "show", "shop/web", "9", "--var", str(var), code=1)
-    assert "shop/nobody: nothing is kept of it" in said("models", "show", "shop/nobody", "--var", str(var), code=1)
+    assert "no version 9; kept are 1, 2" in said("models", "show", "shop/web", "9", "--var", str(var), code=2)
+    assert "shop/nobody: nothing is kept of it" in said("models", "show", "shop/nobody", "--var", str(var), code=2)
+
+
+def test_programs_read_json(var: Path) -> None:
+    (listed,) = json.loads(said("models", "list", "--json", "--var", str(var)))
+    assert listed["name"] == NAME
+    assert [(one["number"], one["stage"]) for one in listed["versions"]] == [(1, "retired"), (2, "champion")]
+    (one,) = json.loads(said("models", "show", "shop/web", "2", "--json", "--var", str(var)))
+    assert one["scores"] == {"challenger": 0.25}
 
 
 def test_a_diff_names_what_differs(var: Path) -> None:
@@ -79,7 +87,7 @@ def test_a_promotion_asks_for_a_version(var: Path) -> None:
 
 def test_without_a_predecessor_there_is_no_rollback(tmp_path: Path) -> None:
     registered(ModelFolder(tmp_path / "models"), 1)
-    text = said("models", "rollback", "shop/web", "--reason", "?", "--var", str(tmp_path), code=1)
+    text = said("models", "rollback", "shop/web", "--reason", "?", "--var", str(tmp_path), code=2)
     assert "no earlier champion is kept" in text
 
 
@@ -87,12 +95,12 @@ def test_what_failed_before_is_no_predecessor(var: Path) -> None:
     folder = ModelFolder(var / "models")
     failed = replace(folder.versions(NAME)[0].changes[-1], evidence=Evidence.ROLLED_BACK)
     folder.move(NAME, {1: failed})
-    text = said("models", "rollback", "shop/web", "--reason", "?", "--var", str(var), code=1)
+    text = said("models", "rollback", "shop/web", "--reason", "?", "--var", str(var), code=2)
     assert "no earlier champion is kept" in text
 
 
 def test_a_registry_that_nobody_understands_is_refused_by_name(tmp_path: Path) -> None:
-    text = said("models", "list", "--registry", "ftp://models", "--var", str(tmp_path), code=1)
+    text = said("models", "list", "--registry", "ftp://models", "--var", str(tmp_path), code=2)
     assert "registry must be a URL that begins with sqlite:, http:" in text
 
 
@@ -107,7 +115,7 @@ def test_one_workload_is_retrained_by_asking_the_service(tmp_path: Path) -> None
 def test_a_retraining_needs_a_workload_or_all_and_all_need_a_file(tmp_path: Path) -> None:
     assert "give either NAMESPACE/NAME or --all" in said("retrain", code=2)
     assert "give either NAMESPACE/NAME or --all" in said("retrain", "shop/web", "--all", code=2)
-    assert "--all needs --config" in said("retrain", "--all", "--var", str(tmp_path), code=1)
+    assert "--all needs --config" in said("retrain", "--all", "--var", str(tmp_path), code=2)
 
 
 @pytest.mark.parametrize(
