@@ -212,7 +212,8 @@ def assumptions(logged: Logged, start_up: str, kept: Recorded, *, shadow: bool) 
         f"A replica bears {capacity:g}{by}, and serves {asked.lead_s:.0f} s after it was asked for ({start_up}).",
         rule,
         "What was logged would have been the same under each: callers that wait or try again are not modelled.",
-        "Intervals draw days, of all three at once; they hold for days like these.",
+        "Intervals draw days, of all three at once; they hold for days like these. That of the short load allows for replicas "
+        "that bear 5 % less or more.",
     ]
     if shadow:
         told.append("In shadow: what the mode would have served of the forecast, with load floor and bounds.")
