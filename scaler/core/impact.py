@@ -36,7 +36,7 @@ RUN = 4
 interval of the replica-hours held what is so in the long run in 85 with single blocks, 89 with two, 94 with four."""
 UNSURE = 0.05
 """Share by which a replica may bear less or more than was thought, in the interval of the short load. Whoever runs
-close to the capacity is short at once where it is smaller: without this, 0 of 60 intervals held the truth at 5 % less."""
+close to the capacity is short at once where it is smaller: else 0 of 60 intervals held the truth at 5 % less."""
 Z95 = 1.96
 ALIKE, ALIKE_STEP = 0.1, 0.2
 """Replica-hours, and mean distance per step, by which a cluster may differ from what ran and still resembles it."""
@@ -174,10 +174,8 @@ def judged(logged: Logged, record: Run) -> Impact:
     """What the three arms of one workload, (T, 3), have come to."""
     scored: BoolArray = (np.arange(len(logged.load)) >= round(SETTLING_S / STEP_S)) & ~np.isnan(logged.load)
     block, capacity = round(BLOCK_S / STEP_S), np.full(len(Arm), _fleet(logged).capacity[0])
-    sums, less, more = (
-        tally(record, logged.load, share * capacity, scored, block, STEP_S)
-        for share in (1.0, 1.0 - UNSURE, 1.0 + UNSURE)
-    )
+    shares = (1.0, 1.0 - UNSURE, 1.0 + UNSURE)
+    sums, less, more = (tally(record, logged.load, share * capacity, scored, block, STEP_S) for share in shares)
     return Impact(
         figures=figures(sums, STEP_S),
         against_rule=either([effect(one, Arm.DECIDED, Arm.REACTIVE) for one in (sums, less, more)]),
