@@ -27,6 +27,7 @@ from scaler.live_cluster import LiveCluster
 from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.rehearsal import Rehearsal
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
@@ -66,7 +67,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, journal, pushed, chores, seen.feed, live)
+    running = _start(engine, journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
