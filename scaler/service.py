@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from scaler import grafana
 from scaler.access import Access, Token, is_loopback
+from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
@@ -58,7 +59,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     engine = Engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, time.time, journal)
     if shown is not None:
         _show(engine, shown)
-    chores = Chores(engine, live or by_hand, live)
+    chores = Chores(engine, live or by_hand, live, Capacities(engine, None if live else settings.var))
     if file is not None:
         apply(file, engine, queried)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
