@@ -181,7 +181,7 @@ def test_a_trusted_forecast_above_the_load_is_served():
     made, _ = one(forecasts=some_forecasts(peak=180.0))
     assert (made.reactive[0], made.predictive[0], made.proposal[0], made.predicted_replicas[0]) == (10, 18, 18, 18)
     assert (made.mode[0], made.earned[0], made.value[0]) == (Mode.RECOVERY, 1.0, 18.0)
-    assert made.guarded.tolist() == [[18] * 8]
+    assert made.guarded.tolist() == [[18] * 9]
 
 
 def test_a_forecast_below_the_load_ends_at_the_load_floor():
