@@ -1,0 +1,120 @@
+"""The network as NumPy serves it."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forecasting import neural
+from forecasting.errors import NotEnoughHistory, SpoiltNetwork
+from forecasting.forecast import LEVELS
+from forecasting.neural import GROUPS, HEADS, INPUTS, Network, Small
+from forecasting.ratios import view
+from forecasting.series import Rows
+from tests.fakes import DAY_S, history_of, seasonal_load
+
+
+def arrays(seed: int = 0) -> tuple[tuple[Small, ...], tuple[Small, ...]]:
+    rng = np.random.default_rng(seed)
+    sizes = (INPUTS, 24, 24, HEADS * len(LEVELS))
+    weights = tuple((rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32) for shape in pairwise(sizes))
+    return weights, tuple(rng.standard_normal(n).astype(np.float32) for n in sizes[1:])
+
+
+def network() -> Network:
+    return Network(*arrays(), version="0")
+
+
+def test_quantiles_never_cross():
+    given = np.random.default_rng(1).standard_normal((500, INPUTS)).astype(np.float32)
+    said = neural.said(network(), 20 * given)
+    assert said.shape == (500, HEADS, len(LEVELS))
+    assert (np.diff(said, axis=2) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_row_gets_the_same_bits_whatever_stands_beside_it(seed):
+    rng = np.random.default_rng(seed)
+    given = rng.standard_normal((1000, INPUTS)).astype(np.float32)
+    whole = neural.said(network(), given)
+    order = rng.permutation(1000)
+    assert neural.said(network(), given[order]).tobytes() == whole[order].tobytes()
+    first = int(rng.integers(900))
+    for n in (1, 7, 63, 64, 65):
+        assert neural.said(network(), given[first : first + n]).tobytes() == whole[first : first + n].tobytes()
+
+
+def test_no_rows_get_no_forecasts():
+    assert neural.said(network(), np.zeros((0, INPUTS), np.float32)).shape == (0, HEADS, len(LEVELS))
+
+
+def test_written_arrays_are_read_as_they_were(tmp_path):
+    weights, biases = arrays()
+    neural.write(tmp_path / "network.npz", weights, biases)
+    found = neural.read(tmp_path / "network.npz")
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(found.weights, weights, strict=True))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(found.biases, biases, strict=True))
+    assert neural.digest(weights, biases).startswith(found.version)
+
+
+def spoilt(path: Path, how: str) -> None:
+    weights, biases = arrays()
+    if how == "missing":
+        return
+    if how == "no arrays":
+        path.write_bytes(b"PK not an npz")
+        return
+    if how == "other inputs":
+        neural.write(path, (weights[0][:-1], *weights[1:]), biases)
+        return
+    neural.write(path, weights, biases)
+    with np.load(path) as file:
+        changed = dict(file)
+    changed["bias0"] = changed["bias0"] + np.float32(1e-7)
+    np.savez(path, **changed)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "no network can be read"),
+        ("no arrays", "no network can be read"),
+        ("other inputs", f"{INPUTS} are given"),
+        ("changed", "were written"),
+    ],
+)
+def test_a_network_that_is_not_what_was_trained_is_refused(tmp_path, how, message):
+    spoilt(tmp_path / "network.npz", how)
+    with pytest.raises(SpoiltNetwork, match=message):
+        neural.read(tmp_path / "network.npz")
+
+
+def test_an_hour_of_load_is_enough_and_less_is_not():
+    neural.fit(history_of(seasonal_load(), 3600.0), 20, averaged=False)
+    with pytest.raises(NotEnoughHistory, match="59 buckets"):
+        neural.fit(history_of(seasonal_load(), 3540.0), 20, averaged=False)
+
+
+def test_inputs_say_what_is_missing():
+    """Of a history of three hours no earlier day is known, and every input is a number all the same."""
+    history = history_of(seasonal_load(), 3 * 3600.0)
+    rows = Rows.live(history, np.array([20]))
+    epsilon = np.ones(1)
+    given = neural.inputs(view(history, rows, epsilon), history, rows, epsilon, 0.018)[0]
+    assert np.isfinite(given).all()
+    assert not given[GROUPS["week"]].any()
+    assert not given[GROUPS["day"]].any()
+    assert given[GROUPS["trend"]].any()
+    known = history_of(seasonal_load(), 8 * DAY_S)
+    seen = neural.inputs(view(known, rows, epsilon), known, rows, epsilon, 0.018)[0]
+    assert seen[GROUPS["week"]].any()
+    assert seen[GROUPS["day"]].any()
+    assert seen[GROUPS["trend"]].tobytes() == given[GROUPS["trend"]].tobytes()
+
+
+def test_groups_hold_different_inputs():
+    together = np.concatenate(list(GROUPS.values()))
+    assert len(set(together.tolist())) == len(together)
+    assert together.max() < INPUTS
+    assert INPUTS - len(together) == 3 + 2, "lead and spacings, and the two masks of the recent past, say nothing alone"
