@@ -14,13 +14,12 @@ import numpy as np
 
 from forecasting import neural
 from forecasting.calendar import DAY_S
-from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import FloatArray
-from forecasting.generators import Chance, generated
+from forecasting.generators import Chance, Shape, generated
 from forecasting.neural import NeuralConfig, Small
 from forecasting.ratios import view
 from forecasting.series import History, Rows, coarse_spacing, summed_up
-from forecasting.training import dithered_targets
+from forecasting.training import dithered_targets, mean_load
 
 SAMPLE_S = 15.0
 """Spacing of the samples below buckets of a minute."""
@@ -77,7 +76,17 @@ class Examples:
 
 def drawn(recorded: Sequence[Recorded], histories: int, rng: Chance, config: CorpusConfig) -> Examples:
     """Rows from as many histories."""
-    parts = [part for _ in range(histories) for part in _of_one(recorded, rng, config)]
+    return _together([part for _ in range(histories) for part in _of_one(recorded, rng, config)])
+
+
+def drawn_of(shape: Shape, histories: int, rng: Chance, config: CorpusConfig) -> Examples:
+    """Rows from as many histories of one generated shape, in minutes."""
+    n = round(SPANS_S[60.0] / 60.0)
+    loads = (shape(_stamps(n, 60.0, rng), rng) for _ in range(histories))
+    return _together([part for load in loads for part in _rows(load, 60.0, rng, config)])
+
+
+def _together(parts: Sequence[Examples]) -> Examples:
     return Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Examples.__slots__))
 
 
@@ -91,14 +100,21 @@ def _of_one(recorded: Sequence[Recorded], rng: Chance, config: CorpusConfig) -> 
     else:
         bucket_s = float(rng.choice([60.0, 300.0, 3600.0], p=[0.85, 0.1, 0.05]))
         load = _generated(round(SPANS_S[bucket_s] / bucket_s), bucket_s, rng)
+    return _rows(load, bucket_s, rng, config)
+
+
+def _rows(load: FloatArray, bucket_s: float, rng: Chance, config: CorpusConfig) -> list[Examples]:
     history = _history(load, bucket_s, rng, config)
     parts = (_after(history, rng, config) for _ in range(config.cutoffs))
     return [part for part in parts if part is not None]
 
 
 def _generated(n: int, bucket_s: float, rng: Chance) -> FloatArray:
-    start_s = DAY_S * rng.integers(10_000, 20_000)
-    return generated(start_s + bucket_s * np.arange(1, n + 1, dtype=np.float64), rng)
+    return generated(_stamps(n, bucket_s, rng), rng)
+
+
+def _stamps(n: int, bucket_s: float, rng: Chance) -> FloatArray:
+    return np.asarray(DAY_S * rng.integers(10_000, 20_000) + bucket_s * np.arange(1, n + 1, dtype=np.float64))
 
 
 def _recorded(one: Recorded, rng: Chance) -> tuple[FloatArray, float]:
@@ -153,12 +169,9 @@ def _after(history: History, rng: Chance, config: CorpusConfig) -> Examples | No
     age = min(max(round(np.exp(rng.uniform(np.log(YOUNGEST_S), np.log(OLDEST_S))) / bucket_s), 60), m - 8)
     cutoff = rng.integers(age, m - 4)
     known = _born(history, cutoff - age)
-    try:
-        params = neural.fit(known.until(history.end_s - (m - cutoff) * bucket_s), 1, averaged=False)
-    except NotEnoughHistory:
-        return None
-    config_ = NeuralConfig()
-    if params.epsilon[0] <= 1e-12:
+    past = known.until(history.end_s - (m - cutoff) * bucket_s)
+    small = neural.FLOOR * mean_load(past)
+    if np.count_nonzero(~np.isnan(past.mean)) < NeuralConfig().min_rows or small <= 1e-12:
         return None
     reach = max(min(round(DAY_S / bucket_s), age // 2), 12)
     index = rng.integers(cutoff, min(cutoff + reach, m - 2), config.rows)
@@ -167,14 +180,14 @@ def _after(history: History, rng: Chance, config: CorpusConfig) -> Examples | No
     lead_s = np.exp(rng.uniform(np.log(low), np.log(high), config.rows))
     h = np.maximum(np.ceil(lead_s / history.step_s).astype(np.int64), 1)
     rows = Rows(np.zeros(config.rows, np.int64), origin_s, h, origin_s)
-    epsilon = np.repeat(params.epsilon, config.rows)
+    epsilon = np.full(config.rows, small)
     seen = view(known, rows, epsilon)
     (peak, last), (mean, _) = (dithered_targets(known, rows, averaged=averaged) for averaged in (False, True))
     base = np.log(seen.level + epsilon)
     target = np.log(np.stack([peak, mean, last], axis=1) + epsilon[:, None]) - base[:, None]
     there = ~np.isnan(target).any(axis=1)
-    weight = np.clip((seen.level + epsilon) / (epsilon / config_.floor), 0.1, 3.0)
-    given = neural.inputs(seen, known, rows, epsilon, config_.floor)
+    weight = np.clip((seen.level + epsilon) / (epsilon / neural.FLOOR), 0.1, 3.0)
+    given = neural.inputs(seen, known, rows, epsilon)
     return Examples(given[there], target[there].astype(np.float32), weight[there].astype(np.float32))
 
 

@@ -3,8 +3,9 @@
     view of an origin → inputs, all ratios and masks → three layers → quantiles of peak, mean and last sample over the
     load now
 
-It is trained elsewhere (`forecasting.train`), shipped with the package as arrays (network.npz), and fitted to no
-workload: a fit only measures the load that is small there and the largest known. Rows go through the layers in tiles of
+It is trained elsewhere (`forecasting.train`) and shipped with the package as arrays (network.npz). A fit to a workload
+leaves the network as it is: it measures the load that is small there, the largest known, and how far the network's
+quantiles lay off on what is known, believed the more the more windows say so. Rows go through the layers in tiles of
 fixed size, so that a row's forecast does not depend on its neighbours.
 """
 
@@ -21,13 +22,17 @@ from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles, ordered
 from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, Features, View, view
 from forecasting.series import History, Rows
-from forecasting.training import mean_load
+from forecasting.training import dithered_targets, mean_load, training_rows
 
 Small = NDArray[np.float32]
 ARRAYS = Path(__file__).with_name("network.npz")
 """The network that is shipped."""
 TILE = 64
 """Rows that go through a layer together: matrix products of other shapes differ in the last bit."""
+FLOOR = 0.018
+"""epsilon as a share of the mean load: a quarter of a replica of a fleet of twenty at 70 % load."""
+STEADY = 1e-6
+"""Relative moves up to this are rounding."""
 FARTHEST = 6.0
 """Ratios count up to e to this power."""
 HEADS = 3
@@ -52,10 +57,12 @@ class NeuralConfig:
 
     min_rows: int = 60
     """Known buckets that a forecast takes: one hour of minutes."""
+    max_rows: int = 720
+    """Origins that the quantiles are held against, spread evenly over the history."""
+    doubt: float = 5.0
+    """Disjoint windows, over a level's spread, at which half of what it lay off is believed."""
     headroom: float = 1.5
     """No forecast exceeds the largest load known, or lately seen, more than this many times."""
-    floor: float = 0.018
-    """epsilon as a share of the mean load: a quarter of a replica of a fleet of twenty at 70 % load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +83,20 @@ class NeuralParams:
 
     epsilon: FloatArray
     """Load added to both sides of a ratio, (B,)."""
-    ceiling: FloatArray
-    """Largest load that is forecast unless as much was seen lately, (B,)."""
+    largest: FloatArray
+    """Largest load known, (B,)."""
+    headroom: FloatArray
+    """How many times it a forecast may reach, (B,): once where the load never moved."""
+    offsets: FloatArray
+    """Added to the logarithms of the lead window and of its last sample, (B, 2, Q)."""
     averaged: BoolArray
     """Whether the window's mean is forecast instead of its peak, (B,)."""
+
+
+def unfitted(n: int) -> NeuralParams:
+    """Nothing known of n workloads."""
+    ones = np.ones(n)
+    return NeuralParams(ones, ones, ones, np.zeros((n, 2, len(LEVELS))), np.zeros(n, np.bool_))
 
 
 @cache
@@ -130,37 +147,72 @@ def digest(weights: tuple[Small, ...], biases: tuple[Small, ...]) -> str:
     return together.hexdigest()
 
 
-def fit(history: History, h: int, *, averaged: bool, config: NeuralConfig = NeuralConfig()) -> NeuralParams:  # noqa: ARG001 - a forecaster's contract; one network serves all leads
-    """Measure the one workload of `history`; nothing is learnt from it.
+def fit(history: History, h: int, *, averaged: bool, config: NeuralConfig = NeuralConfig()) -> NeuralParams:
+    """Measure the one workload of `history` for lead windows of `h` steps.
 
     Raises:
         NotEnoughHistory: fewer than `config.min_rows` buckets are known.
         NegativeLoad: a load is below zero.
     """
-    epsilon = max(config.floor * mean_load(history), 1e-12)
+    epsilon = max(FLOOR * mean_load(history), 1e-12)
     known = int(np.count_nonzero(~np.isnan(history.mean[0])))
     if known < config.min_rows:
         raise NotEnoughHistory(f"neural: {known} buckets with a load, {config.min_rows} needed")
-    ceiling = max(config.headroom * float(np.nanmax(history.maximum[0])), epsilon)
-    return NeuralParams(np.array([epsilon]), np.array([ceiling]), np.array([averaged]))
+    largest = float(np.nanmax(history.maximum[0]))
+    moved = largest > float(np.nanmin(history.mean[0])) * (1.0 + STEADY)
+    return NeuralParams(
+        np.array([epsilon]),
+        np.array([largest]),
+        np.array([config.headroom if moved else 1.0]),
+        _offsets(history, h, epsilon, config, averaged=averaged)[None],
+        np.array([averaged]),
+    )
+
+
+def _offsets(history: History, h: int, epsilon: float, config: NeuralConfig, *, averaged: bool) -> FloatArray:
+    """What to add to the logarithms of window and last sample, (2, Q): what they lacked, as far as it is believed."""
+    rows = training_rows(history, h, config.max_rows)
+    window, last = dithered_targets(history, rows, averaged=averaged)
+    offset = np.full(len(rows.h), epsilon)
+    seen = view(history, rows, offset)
+    known = ~np.isnan(window + last + seen.level)
+    windows = known.sum() * min(float(np.diff(rows.origin_s[:2]).sum()) / (h * history.step_s), 1.0)
+    if windows < 1:
+        return np.zeros((2, len(LEVELS)))
+    heads = logs(seen, history, rows, offset)[known][:, [int(averaged), 2]]
+    came = np.log(np.stack([window, last], axis=1)[known] + epsilon) - np.log(seen.level[known] + epsilon)[:, None]
+    lacked = [np.quantile(came - heads[:, :, k], level, axis=0) for k, level in enumerate(LEVELS)]
+    believed = windows / (windows + config.doubt / np.sqrt(LEVELS * (1.0 - LEVELS)))
+    return np.asarray(believed * np.stack(lacked, axis=1))
 
 
 def predict(params: NeuralParams, history: History, rows: Rows, config: NeuralConfig = NeuralConfig()) -> Quantiles:
     """Forecast R rows; `params` has one row per workload of `history`. NaN where the recent past is empty."""
     epsilon = params.epsilon[rows.workload]
     seen = view(history, rows, epsilon)
-    logs = said(shipped(), inputs(seen, history, rows, epsilon, config.floor))
-    head = params.averaged[rows.workload].astype(np.int64)
-    both = np.stack([logs[np.arange(len(head)), head], logs[:, 2]], axis=1)
+    heads = logs(seen, history, rows, epsilon)
+    asked = params.averaged[rows.workload].astype(np.int64)
+    both = np.stack([heads[np.arange(len(asked)), asked], heads[:, 2]], axis=1) + params.offsets[rows.workload]
     load = (seen.level + epsilon)[:, None, None] * np.exp(both) - epsilon[:, None, None]
+    largest = params.largest[rows.workload]
+    ceiling = np.maximum(largest * params.headroom[rows.workload], epsilon)
+    ceiling = np.where(seen.highest > largest * (1.0 + STEADY), config.headroom * seen.highest, ceiling)
+    load = np.minimum(load, ceiling[:, None, None])
     # Small residues are no load: without load now, what means nothing is nothing.
-    silent = (seen.level <= 0)[:, None, None] & (load < epsilon[:, None, None])
-    ceiling = np.fmax(params.ceiling[rows.workload], config.headroom * seen.highest)
-    load = ordered(np.minimum(np.where(silent, 0.0, load), ceiling[:, None, None]))
+    silent = (seen.level <= 0)[:, None, None] & (load <= epsilon[:, None, None])
+    load = ordered(np.where(silent, 0.0, load))
     return Quantiles(load[:, 0], load[:, 1], level=seen.level, ceiling=ceiling)
 
 
-def inputs(seen: View, history: History, rows: Rows, epsilon: FloatArray, floor: float) -> Features:
+def logs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> FloatArray:
+    """What the shipped network says of a view: logarithms of peak, mean and last sample over the load now.
+
+    (R, HEADS, Q). `epsilon`, (R,), is FLOOR of the mean load, as it was in training.
+    """
+    return said(shipped(), inputs(seen, history, rows, epsilon))
+
+
+def inputs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> Features:
     """What the network looks at, (R, INPUTS): no unit is left in it."""
     ratios, curves = seen.features[:, :TAKEN], seen.curves
     days = curves[:, LATELY:].reshape(-1, len(NAMED), ALONG)
@@ -171,7 +223,7 @@ def inputs(seen: View, history: History, rows: Rows, epsilon: FloatArray, floor:
         np.cumsum(_known(curves[:, :MINUTES]), axis=1)[:, -1:] / MINUTES,
         np.cumsum(_known(curves[:, LATELY - BLOCKS : LATELY]), axis=1)[:, -1:] / BLOCKS,
     ]
-    level = np.log((seen.level + epsilon) / epsilon * floor)[:, None]
+    level = np.log((seen.level + epsilon) / epsilon * FLOOR)[:, None]
     spread = np.log(_clipped(ratios[:, RECENT_RATIOS - SPREADS : RECENT_RATIOS]) + STILL)
     columns = [_clipped(ratios), _clipped(curves), spread, *masks, _clipped(level), _place(history, rows)]
     return np.concatenate(columns, axis=1).astype(np.float32)

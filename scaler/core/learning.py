@@ -76,13 +76,21 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
     Forecasts before the cutoff come from a fit to what lay before the replay, those after it from the fit itself.
     """
     models = _fitted(history, fleet, cutoff_s)
-    span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
-    before = _fitted(history, fleet, cutoff_s - span_s)
-    peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
-    worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
+    begin_s = cutoff_s - _replayed_s(history, cutoff_s)
+    before = _fitted(history, fleet, begin_s)
+    peaks = _forecast_all(history, (before, models), cutoff_s, fleet, begin_s)
+    worth = _replayed(history, peaks.said, fleet, begin_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     return Learnt(models, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+
+
+def _replayed_s(history: History, cutoff_s: FloatArray) -> FloatArray:
+    """How long before its cutoff each row is replayed, (B,): half of a young history: a fit must stand before it."""
+    first = (~np.isnan(history.mean)).argmax(axis=1)
+    age_s = cutoff_s - history.bucket_end_s + (history.mean.shape[1] - first) * history.bucket_s
+    half_s = np.maximum(age_s // (2 * history.bucket_s), 1.0) * history.bucket_s
+    return np.asarray(np.minimum(half_s, min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)))
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:

@@ -101,13 +101,13 @@ def test_inputs_say_what_is_missing():
     history = history_of(seasonal_load(), 3 * 3600.0)
     rows = Rows.live(history, np.array([20]))
     epsilon = np.ones(1)
-    given = neural.inputs(view(history, rows, epsilon), history, rows, epsilon, 0.018)[0]
+    given = neural.inputs(view(history, rows, epsilon), history, rows, epsilon)[0]
     assert np.isfinite(given).all()
     assert not given[GROUPS["week"]].any()
     assert not given[GROUPS["day"]].any()
     assert given[GROUPS["trend"]].any()
     known = history_of(seasonal_load(), 8 * DAY_S)
-    seen = neural.inputs(view(known, rows, epsilon), known, rows, epsilon, 0.018)[0]
+    seen = neural.inputs(view(known, rows, epsilon), known, rows, epsilon)[0]
     assert seen[GROUPS["week"]].any()
     assert seen[GROUPS["day"]].any()
     assert seen[GROUPS["trend"]].tobytes() == given[GROUPS["trend"]].tobytes()
@@ -118,3 +118,13 @@ def test_groups_hold_different_inputs():
     assert len(set(together.tolist())) == len(together)
     assert together.max() < INPUTS
     assert INPUTS - len(together) == 3 + 2, "lead and spacings, and the two masks of the recent past, say nothing alone"
+
+
+def test_what_never_moved_is_expected_to_stay_until_it_moves():
+    level = 70.0
+    still = history_of(lambda t_s: np.full(len(t_s), level), 3 * 3600.0)
+    params = neural.fit(still, 20, averaged=False)
+    rows = Rows.live(still, np.array([20]))
+    assert neural.predict(params, still, rows).peak[0] == pytest.approx(level, rel=0.01)
+    moving = history_of(lambda t_s: np.where(t_s > still.end_s - 300, 2 * level, level), 3 * 3600.0)
+    assert neural.predict(params, moving, rows).peak[0, -1] > 2 * level
