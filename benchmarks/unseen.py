@@ -1,16 +1,16 @@
-"""`python -m benchmarks.unseen NETWORKS [TRACE …]`: what the global forecaster is worth on sources it never saw.
+"""`python -m benchmarks.unseen NETWORKS STRETCH [TRACE …]`: what the global forecaster is worth on unseen sources.
 
 NETWORKS holds one training per source that was left out, made by `foresail train forecaster --without … --out
-NETWORKS/SOURCE`; the record beside each network proves what it saw. Three stretches of each trace are run: hours 6–72
-and days 4–10 of a workload's life, and the last 40 % of its first 21 days. The network that is shipped is never used.
-Reads FORESAIL_TRACES; ten minutes of one core per trace.
+NETWORKS/SOURCE`; the record beside each network proves what it saw, and the network that is shipped is never used.
+STRETCH is `hours` (6 to 72 of a workload's life), `days` (4 to 10) or `test` (the last 40 % of its first 21 days).
+Reads FORESAIL_TRACES; one to three minutes of one core per trace.
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from forecasting import neural
 from forecasting.series import DAY_S
 from scaler.backtest import Assumptions, question_of
 from scaler.core.simulator import contest
-from scaler.core.simulator.contest import OURS, WINDOW, Outcome
+from scaler.core.simulator.contest import OURS, Outcome
 from scaler.core.simulator.scene import SETTLING_S, Part, Scene
 from scaler.core.simulator.score import cost_at, figures, geometric_mean
 from scaler.trace import first_days, read_csv
@@ -28,28 +28,52 @@ from scaler.trace import first_days, read_csv
 SOURCES = {"crane": ("crane_",), "mscm": ("mscm_",), "ita": ("wc98_", "nasa_", "sask_")}
 """Data sets of the traces by the beginnings of their names."""
 LEAD_S = 300.0
-HOURS, DAYS_4_10 = (6 * 3600.0, 72 * 3600.0), (3 * DAY_S, 10 * DAY_S)
+SPANS_S = {"hours": (6 * 3600.0, 72 * 3600.0), "days": (3 * DAY_S, 10 * DAY_S)}
+TEST = "test"
 WEEK_S = 7 * DAY_S
 LIMIT_PCT = 1.0
 
 
-def run(networks: Path, names: tuple[str, ...]) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Costs of one trace where LIMIT_PCT of the load is short; None where a frontier does not reach it."""
+
+    ours: float | None
+    calibrated: float | None
+    """The HPA's with the stabilization window that was best on a full week."""
+    hindsight: float | None
+    """The HPA's with the best window and threshold on the stretch itself."""
+    paid: float
+    """What the HPA paid with the setting that was best on a full week …"""
+    short_pct: float
+    """… and what it left short."""
+
+
+def run(networks: Path, stretch: str, names: tuple[str, ...]) -> Iterator[str]:
     """One line per trace, then geometric means."""
-    yield "cost at 1 % short load over that of the HPA (and its own short %), lead 300 s, source unseen"
-    yield f"{'':16}{'hours 6-72':>36}{'days 4-10':>36}{'last 40 % of 21 days':>36}"
-    found: list[list[tuple[float | None, ...]]] = []
+    yield f"{stretch}: cost at {LIMIT_PCT:g} % short load, lead {LEAD_S:g} s, source unseen"
+    yield f"{'':18}{'ours':>8}{'HPA':>8}{'hindsight':>11}{'ratio':>8}{'hindsight':>11}   as calibrated"
+    ratios: dict[str, list[float]] = {"calibrated": [], "hindsight": []}
     for name in names:
         unseen(networks, name)
-        found.append(list(_stretches(name)))
-        yield f"{name:16}" + "".join(f"{_told(one):>36}" for one in found[-1])
-    for number, words in enumerate(("iso over iso", "iso over what the calibrated setting paid")):
-        cells = []
-        for stretch in range(3):
-            pairs = [(one[stretch][0], one[stretch][1 + number]) for one in found]
-            ratios = [ours / theirs for ours, theirs in pairs if ours is not None and theirs is not None]
-            mean = f"{geometric_mean(ratios):.3f} worst {max(ratios):.3f} of {len(ratios)}" if ratios else "–"
-            cells.append(f"{mean:>36}")
-        yield f"{words}: " + "".join(cells)
+        one = compared(name, stretch)
+        shares = {key: _ratio(one.ours, getattr(one, key)) for key in ratios}
+        for key, share in shares.items():
+            ratios[key] += [] if share is None else [share]
+        costs = (_cell(one.ours, 8), _cell(one.calibrated, 8), _cell(one.hindsight, 11))
+        cells = (*costs, _cell(shares["calibrated"], 8), _cell(shares["hindsight"], 11))
+        yield f"{name:18}{''.join(cells)}   {one.paid:.3f} at {one.short_pct:.2f} %"
+    for key, found in ratios.items():
+        if found:
+            yield f"over {key}: geometric mean {geometric_mean(found):.3f}, worst {max(found):.3f}, of {len(found)}"
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours / theirs
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'–' if value is None else f'{value:.3f}':>{width}}"
 
 
 def unseen(networks: Path, name: str) -> None:
@@ -63,24 +87,24 @@ def unseen(networks: Path, name: str) -> None:
     neural.shipped.cache_clear()
 
 
-def _stretches(name: str) -> Iterator[tuple[float | None, ...]]:
-    """Our cost at the limit, the HPA's there, what its calibrated setting paid, and its short share."""
+def compared(name: str, stretch: str) -> Compared:
+    """Run one stretch of a trace."""
     trace = first_days(read_csv(Path(os.environ["FORESAIL_TRACES"]) / f"{name}.csv"), DAYS)
-    question = question_of(trace, None, Assumptions(lead_s=LEAD_S, controllers=(OURS,)))
-    whole = Scene.of(question)
-    week = Part(0, round(SETTLING_S / whole.step_s), round(WEEK_S / whole.step_s))
-    parts = [_part(whole, *span_s) for span_s in (HOURS, DAYS_4_10)]
-    for number, part in enumerate((*parts, whole.test)):
-        scene = replace(whole, training=week, test=part)
-        ours = next(one for one in contest.forecasts(scene).outcomes if one.name == OURS)
-        swept = {one.name: one for one in contest.triggers(scene).outcomes if one.name.startswith(WINDOW)}
-        if number == 2:
-            yield _cost(ours, scene), min(_known(_cost(one, scene) for one in swept.values()), default=None), None, None
-            continue
-        window, setting = _calibrated(scene)
-        paid = figures(swept[window].sums, scene.step_s)
-        short, cost = float(paid.short_pct[setting]), float(paid.cost_ratio[setting])
-        yield _cost(ours, scene), _cost(swept[window], scene), cost, short
+    scene = Scene.of(question_of(trace, None, Assumptions(lead_s=LEAD_S, controllers=(OURS,))))
+    part = scene.test if stretch == TEST else _part(scene, *SPANS_S[stretch])
+    week = Part(0, round(SETTLING_S / scene.step_s), min(round(WEEK_S / scene.step_s), len(scene.load.value)))
+    ours = next(one for one in contest.forecasts(replace(scene, test=part)).outcomes if one.name == OURS)
+    swept = {one.name: one for one in contest.calibration(replace(scene, training=part)).outcomes}
+    window, setting = _calibrated(scene, week)
+    paid = figures(swept[window].sums, scene.step_s)
+    costs = [cost for one in swept.values() if (cost := _cost(one, scene)) is not None]
+    return Compared(
+        _cost(ours, scene),
+        _cost(swept[window], scene),
+        min(costs, default=None),
+        float(paid.cost_ratio[setting]),
+        float(paid.short_pct[setting]),
+    )
 
 
 def _part(scene: Scene, first_s: float, last_s: float) -> Part:
@@ -88,10 +112,10 @@ def _part(scene: Scene, first_s: float, last_s: float) -> Part:
     return Part(first - round(SETTLING_S / scene.step_s), first, min(last, len(scene.load.value)))
 
 
-def _calibrated(scene: Scene) -> tuple[str, int]:
+def _calibrated(scene: Scene, week: Part) -> tuple[str, int]:
     """Window and setting of the HPA that was cheapest within the limit on a full week, else had the least short."""
     best = (np.inf, np.inf, "", 0)
-    for one in contest.calibration(scene).outcomes:
+    for one in contest.calibration(replace(scene, training=week)).outcomes:
         found = figures(one.sums, scene.step_s)
         for setting, (short, cost) in enumerate(zip(found.short_pct, found.cost_ratio, strict=True)):
             key = (0.0, float(cost)) if short <= LIMIT_PCT else (float(short), float(cost))
@@ -106,15 +130,6 @@ def _cost(one: Outcome, scene: Scene) -> float | None:
     return cost_at(found.short_pct[keep], found.cost_ratio[keep], LIMIT_PCT)
 
 
-def _known(costs: Iterator[float | None]) -> list[float]:
-    return [cost for cost in costs if cost is not None]
-
-
-def _told(one: tuple[float | None, ...]) -> str:
-    ours, theirs, paid, short = ("–" if value is None else f"{value:.3f}" for value in one)
-    return f"{ours} / {theirs} ({paid} at {short} %)"
-
-
 if __name__ == "__main__":
-    for line in run(Path(sys.argv[1]), tuple(sys.argv[2:]) or DENSE):
+    for line in run(Path(sys.argv[1]), sys.argv[2], tuple(sys.argv[3:]) or DENSE):
         print(line, flush=True)

@@ -86,11 +86,12 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
 
 
 def _replayed_s(history: History, cutoff_s: FloatArray) -> FloatArray:
-    """How long before its cutoff each row is replayed, (B,): half of a young history: a fit must stand before it."""
+    """How long before its cutoff each row is replayed, (B,): a day stays for the fit before it, of less than two half."""
     first = (~np.isnan(history.mean)).argmax(axis=1)
     age_s = cutoff_s - history.bucket_end_s + (history.mean.shape[1] - first) * history.bucket_s
     half_s = np.maximum(age_s // (2 * history.bucket_s), 1.0) * history.bucket_s
-    return np.asarray(np.minimum(half_s, min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)))
+    longest_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
+    return np.asarray(np.minimum(np.maximum(half_s, age_s - DAY_S), longest_s))
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:
