@@ -86,7 +86,7 @@ def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
 
 
 def _replayed_s(history: History, cutoff_s: FloatArray) -> FloatArray:
-    """How long before its cutoff each row is replayed, (B,): a day stays for the fit before it, of less than two half."""
+    """How long before its cutoff each row is replayed, (B,): a day, or half, stays for the fit before it."""
     first = (~np.isnan(history.mean)).argmax(axis=1)
     age_s = cutoff_s - history.bucket_end_s + (history.mean.shape[1] - first) * history.bucket_s
     half_s = np.maximum(age_s // (2 * history.bucket_s), 1.0) * history.bucket_s
