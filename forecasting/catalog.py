@@ -31,6 +31,8 @@ class Models:
     """NOBODY, NAIVE, NEURAL or BOOSTING, (B,)."""
     cutoff_s: IntArray
     """Newest sample that the fit may have seen, Unix seconds, (B,); 0 where nothing was fitted."""
+    h: IntArray
+    """Steps of the lead window that was fitted, 0 where nothing was, (B,)."""
     naive: naive.NaiveParams
     neural: neural.NeuralParams
     boosting: boosting.BoostingParams
@@ -55,6 +57,7 @@ def unfitted(n: int) -> Models:
     return Models(
         np.full(n, NOBODY),
         np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
         naive.NaiveParams(np.full(n, -1), np.zeros((n, 2, q)), np.ones(n), np.zeros(n, np.bool_)),
         neural.unfitted(n),
         boosting.unfitted(n),
@@ -71,7 +74,7 @@ def fit_naive(history: History, h: int, *, averaged: bool) -> Models:
     nobody = unfitted(1)
     fitted = naive.fit(launched(history), h, averaged=averaged)
     multiplier = occasions.learnt(history, float(fitted.epsilon[0]))
-    return replace(nobody, speaker=np.array([NAIVE]), naive=fitted, multiplier=multiplier)
+    return replace(nobody, speaker=np.array([NAIVE]), h=np.array([h]), naive=fitted, multiplier=multiplier)
 
 
 def fit(history: History, h: int, *, averaged: bool) -> Models:
@@ -97,10 +100,11 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload, with what is known to come; NaN where nobody does."""
-    return occasions.expected(_spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
+    return occasions.expected(spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
 
 
-def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
+def spoken(models: Models, history: History, rows: Rows) -> Quantiles:
+    """The same as if nothing were known of what is to come."""
     speaker = models.speaker[rows.workload]
     together = nothing_said(len(rows.h))
     for number, forecast in ((BOOSTING, _boosting), (NEURAL, _neural), (NAIVE, _naive)):

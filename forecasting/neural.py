@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from forecasting.calendar import DAY_S, local
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
-from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles, ordered
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, Quantiles, ordered
 from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, Features, View, view
 from forecasting.series import History, Rows
 from forecasting.training import dithered_targets, mean_load, training_rows
@@ -271,35 +271,3 @@ def rising(raw: FloatArray) -> FloatArray:
     """Quantiles from the network's numbers, (R, HEADS, Q): the first, and what each next one adds to it."""
     steps = np.logaddexp(0.0, raw[:, :, 1:])
     return np.concatenate([raw[:, :, :1], raw[:, :, :1] + np.cumsum(steps, axis=2)], axis=2)
-
-
-GROUPS: dict[str, IntArray] = {}
-"""Inputs by what they tell: set to 0 they are as if unknown."""
-
-
-def _grouped() -> dict[str, IntArray]:
-    day, curve, mask = RECENT_RATIOS, TAKEN + LATELY, TAKEN + CURVES + SPREADS
-    named = [
-        np.concatenate(
-            [
-                day + DAY_RATIOS * number + np.arange(DAY_RATIOS),
-                curve + ALONG * number + np.arange(ALONG),
-                [mask + number, mask + len(NAMED) + number],
-            ]
-        )
-        for number in range(len(NAMED))
-    ]
-    pooled = np.append(day + DAY_RATIOS * len(NAMED) + np.arange(DAY_RATIOS), mask + 2 * len(NAMED))
-    level = mask + MASKS
-    return {
-        "trend": np.concatenate(
-            [np.arange(RECENT_RATIOS), TAKEN + np.arange(LATELY), mask - SPREADS + np.arange(SPREADS)]
-        ),
-        "day": np.concatenate([*named[:-1], pooled]),
-        "week": named[-1],
-        "level": np.array([level]),
-        "calendar": level + 1 + np.arange(PLACE),
-    }
-
-
-GROUPS |= _grouped()

@@ -215,3 +215,34 @@ def forecaster(**options: Any) -> None:
     except KeyboardInterrupt:
         click.echo("foresail train: interrupted; the same command goes on", err=True)
         sys.exit(130)
+
+
+@main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option(
+    "--days", type=click.FloatRange(min=0.25), default=14.0, show_default=True, help="Newest days to look at."
+)
+@click.option("--lead", help="From asking for a replica to its serving, such as 90s  [default: fitted to the journal]")
+@click.option(
+    "--var",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="FORESAIL_VAR",
+    default=Path("var"),
+    show_default=True,
+    help="Folder for state of the service, with its journal.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def impact(workload: str, **options: Any) -> None:
+    """Say what prediction has changed so far, or would change, against the reactive rule and the forecast alone.
+
+    Replays the journal's load through a simulator fitted to the workload. Exit code: 0 with an answer, 2 without.
+    """
+    from rich.console import Console  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+
+    from scaler.command_impact import answer  # noqa: PLC0415
+
+    try:
+        answer(workload, options, Console())
+    except ForesailError as error:
+        click.echo(f"foresail impact: {error}", err=True)
+        sys.exit(2)

@@ -3,16 +3,21 @@
 import math
 from typing import Any
 
+from forecasting.explanation import PARTS
 from forecasting.forecast import LEVELS
 from scaler.board import Posted
+from scaler.core import capacity
+from scaler.core.capacity import Capacity
 from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
+from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
+from scaler.explaining import Explanation
 from scaler.predictions import Prediction, model_name, outlook
+from scaler.reasons import pushes
 from scaler.roster import Key
 
-FEEDBACK = ("cpu", "memory", "latency", "queue")
 LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 
@@ -55,6 +60,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "kind": workload.kind.value,
         "threshold": workload.threshold,
         "capacity": workload.capacity,
+        "capacity_learnt": capacity_view(capacity.of_row(fleet.capacity, row)),
         "lead_s": round(float(fleet.columns.lead_s[row]) - whole_lead_s(workload, 0.0), 3),
         "inactive_keys": list(workload.inactive),
         "trouble": engine.lookout.troubles.get(key),
@@ -78,6 +84,11 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
     return view
 
 
+def capacity_view(found: Capacity | None) -> dict[str, float] | None:
+    """What one replica was found to bear, with its interval."""
+    return None if found is None else {"load": found.load, "low": found.low, "high": found.high}
+
+
 def decision_view(posted: Posted) -> dict[str, Any]:
     """The whole record of one decision."""
     made, row = posted.decisions, posted.row
@@ -93,7 +104,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "drift": number(float(made.drift[row])),
         "earned": float(made.earned[row]),
         "load": number(float(made.load[row])),
-        "feedback": {name: number(float(value)) for name, value in zip(FEEDBACK, made.feedback[row], strict=True)},
+        "feedback": {s.value: number(float(value)) for s, value in zip(FEEDBACK, made.feedback[row], strict=True)},
         "replicas": count(int(made.replicas[row])),
         "ready": count(int(made.ready[row])),
         "reactive": int(made.reactive[row]),
@@ -126,4 +137,40 @@ def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
             {"t": t_s, "quantiles": quantiles(values)}
             for t_s, values in zip(told.path_t_s.tolist(), told.path.tolist(), strict=True)
         ],
+    }
+
+
+def explanation_view(engine: Engine, key: Key, said: Explanation) -> dict[str, Any]:
+    """A decision in sentences, and the numbers behind them."""
+    kept, bound = said.kept, said.told.bound
+    parts = said.told.parts.tolist()
+    forecast = None
+    if math.isfinite(bound.load):
+        forecast = {
+            "load": bound.load,
+            "probability": number(bound.probability),
+            "until": float(kept.t_s[0] + kept.h[0] * kept.step_s[0]),
+            "parts": None if math.isnan(sum(parts)) else dict(zip(PARTS, parts, strict=True)),
+            "event": said.told.event,
+            "doubt": said.told.doubt,
+        }
+    return {
+        "namespace": key.namespace,
+        "name": engine.roster.identifier(key),
+        "t": float(kept.t_s[0]),
+        "headline": said.headline,
+        "sentences": said.sentences,
+        "predicted_replicas": int(kept.predicted_replicas[0]),
+        "value": round(float(kept.value[0]), 3),
+        "replicas": count(int(kept.replicas[0])),
+        "reached": count(int(kept.reached[0])),
+        "mode": Mode(int(kept.mode[0])).label,
+        "cause": Cause(int(kept.cause[0])).label,
+        "capacity": number(float(kept.capacity[0])),
+        "forecast": forecast,
+        "proposal": int(kept.proposal[0]),
+        "guardrails": [{"name": push.name, "was": push.was, "became": push.became} for push in pushes(kept, 0)],
+        "reactive": int(kept.reactive[0]),
+        "reactive_alone": int(kept.reactive_alone[0]),
+        "forecast_alone": count(int(kept.predictive[0])),
     }

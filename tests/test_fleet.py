@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from forecasting import catalog
 from scaler.core.agenda import Agenda, Event, moment_of
-from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Samples, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Workload
 from scaler.core.learning import Learnt, learn
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 from tests.core.test_decision import assert_same
 from tests.fakes import DAY_S, WEDNESDAY_S, few, seasonal_load
 
@@ -235,6 +237,21 @@ def test_a_fit_is_due_until_it_is_adopted():
     taught(fleet, 0, due_s)
     assert fleet.due_cutoff_s(0, WEDNESDAY_S) == -np.inf
     assert fleet.due_cutoff_s(0, WEDNESDAY_S + 7 * 3600) > due_s
+
+
+@pytest.mark.parametrize(("lead_s", "anew"), [(75.0, False), (90.0, True), (300.0, True), (30.0, True)])
+def test_a_model_for_another_lead_window_is_fitted_anew_within_the_hour(lead_s, anew):
+    fleet = some_fleet(1)
+    backfilled(fleet, 0, seasonal_load())
+    taught(fleet, 0, fleet.due_cutoff_s(0, WEDNESDAY_S))
+    fitted_s = int(fleet.models.cutoff_s[0])
+    fleet.follow(0, Running(4, 4, 2, 50, 0.1, lead_s=lead_s))
+    due_s = fleet.due_cutoff_s(0, fitted_s + 3700.0)
+    assert due_s == (fitted_s + 3600.0 if anew else -np.inf)
+    if anew:
+        taught(fleet, 0, due_s)
+        assert fleet.models.h[0] == fleet.columns.h[0]
+        assert fleet.due_cutoff_s(0, due_s + 3700.0) == -np.inf
 
 
 def test_a_workload_that_could_not_be_fitted_is_not_tried_again_at_once():

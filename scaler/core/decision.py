@@ -132,6 +132,7 @@ def decide(
         version=forecasts.version.copy(),
         peak=forecasts.peak,
         path=forecasts.path,
+        ceiling=forecasts.ceiling,
     )
     return decisions, State(
         rule=rule_state,

@@ -9,8 +9,8 @@ import pytest
 from forecasting import neural
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS
-from forecasting.neural import GROUPS, HEADS, INPUTS, Network, Small
-from forecasting.ratios import view
+from forecasting.neural import HEADS, INPUTS, Network, Small
+from forecasting.ratios import ALONG, NAMED, view
 from forecasting.series import Rows
 from tests.fakes import DAY_S, history_of, seasonal_load
 
@@ -96,28 +96,19 @@ def test_an_hour_of_load_is_enough_and_less_is_not():
         neural.fit(history_of(seasonal_load(), 3540.0), 20, averaged=False)
 
 
-def test_inputs_say_what_is_missing():
+def test_what_is_not_known_is_zero_and_changes_nothing_else():
     """Of a history of three hours no earlier day is known, and every input is a number all the same."""
-    history = history_of(seasonal_load(), 3 * 3600.0)
-    rows = Rows.live(history, np.array([20]))
-    epsilon = np.ones(1)
-    given = neural.inputs(view(history, rows, epsilon), history, rows, epsilon)[0]
-    assert np.isfinite(given).all()
-    assert not given[GROUPS["week"]].any()
-    assert not given[GROUPS["day"]].any()
-    assert given[GROUPS["trend"]].any()
-    known = history_of(seasonal_load(), 8 * DAY_S)
-    seen = neural.inputs(view(known, rows, epsilon), known, rows, epsilon)[0]
-    assert seen[GROUPS["week"]].any()
-    assert seen[GROUPS["day"]].any()
-    assert seen[GROUPS["trend"]].tobytes() == given[GROUPS["trend"]].tobytes()
-
-
-def test_groups_hold_different_inputs():
-    together = np.concatenate(list(GROUPS.values()))
-    assert len(set(together.tolist())) == len(together)
-    assert together.max() < INPUTS
-    assert INPUTS - len(together) == 3 + 2, "lead and spacings, and the two masks of the recent past, say nothing alone"
+    rows, epsilon, given = None, np.ones(1), []
+    for span_s in (3 * 3600.0, 8 * DAY_S):
+        history = history_of(seasonal_load(), span_s)
+        rows = Rows.live(history, np.array([20]))
+        given.append(neural.inputs(view(history, rows, epsilon), history, rows, epsilon)[0])
+    young, old = given
+    assert np.isfinite(young).all()
+    differing = young != old
+    # Six ratios, the curve and two masks of each day, and what is over all days; the block before the moment is the base.
+    assert differing.sum() == (6 + ALONG - 1 + 2) * len(NAMED) + 6 + 1
+    assert not young[differing].any()
 
 
 def test_what_never_moved_is_expected_to_stay_until_it_moves():
