@@ -106,7 +106,7 @@ def test_what_is_not_known_is_zero_and_changes_nothing_else():
     young, old = given
     assert np.isfinite(young).all()
     differing = young != old
-    # Six ratios, the curve and two masks of each day, and what is over all days; the block before the moment is the base.
+    # Six ratios, the curve and two masks of each day, and what is over all days; the block before is the base.
     assert differing.sum() == (6 + ALONG - 1 + 2) * len(NAMED) + 6 + 1
     assert not young[differing].any()
 
