@@ -6,6 +6,7 @@ ForesailError
 ├── RequestError            an HTTP or command-line request that cannot be understood
 │   ├── QuerySyntaxError    a query that is no PromQL or outside of what is understood of it
 │   └── QueryTooLarge       a query that asks for more than one answer may hold
+├── NoAnswer                a running service that a command could not ask, and what to do
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
@@ -46,6 +47,10 @@ class QuerySyntaxError(RequestError):
 
 class QueryTooLarge(RequestError):  # noqa: N818
     """A query that asks for more than one answer may hold."""
+
+
+class NoAnswer(ForesailError):  # noqa: N818
+    """A running service could not be asked."""
 
 
 class HistoryError(ForesailError):

@@ -62,6 +62,7 @@ class Watchman:
             found += _peak(posted, fleet, row) or self._day(key, int(fleet.columns.maximum[row]))
             found += self._band(key, posted, fleet, row)
             found += _bounds(steered.override, fleet, row)
+            found += self._engine.succession.facts(key)
             found += _capacity(fleet, row)
         return found + self._lead(key, lead)
 
@@ -159,7 +160,7 @@ def _capacity(fleet: Fleet, row: int) -> list[Fact]:
     workload, found = fleet.workloads[row], capacity.of_row(fleet.capacity, row)
     if workload is None or workload.capacity is None or found is None or not found.contradicts(workload.capacity):
         return []
-    said = f"capacity is stated as {workload.capacity:g}, one replica was found to bear {found}"
+    said = f"capacity is stated as {workload.capacity:g}, one replica was found to bear {found.roughly()}"
     return [Fact("CapacityDiffers", said)]
 
 

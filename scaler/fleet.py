@@ -33,6 +33,7 @@ from scaler.core.domain import (
     whole_lead_s,
     window_steps,
 )
+from scaler.core.gate import Voice
 from scaler.core.learning import FIT_BUDGET_S, YOUNG_PERIOD_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.signals import Samples
@@ -60,6 +61,7 @@ class Fleet:
         self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
         self.models = catalog.unfitted(n_rows)
+        self._models_before = catalog.unfitted(n_rows)
         self._state: State = initial_state(n_rows, step_s)
         self._record = conformal.empty(n_rows, self.ring.bucket_s)
         self._ensemble = ensemble.initial_state(n_rows)
@@ -68,6 +70,8 @@ class Fleet:
         self.capacity = capacity.initial_state(n_rows)
         """What one replica bears, as learnt."""
         self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
+        self.by_hand_s = np.full((3, n_rows), -np.inf)
+        """When a fit was asked for, the cutoff of the champion that was chosen, and when, (3, B); −inf: not."""
         self._depth, self._arrivals, self._work = np.full((3, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
@@ -87,7 +91,7 @@ class Fleet:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
         before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
-        self._use_capacity(slice(row, row + 1))
+        self.use_capacity(slice(row, row + 1))
         if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
             self._week = -1
             self._restate(np.array([row]))
@@ -104,6 +108,7 @@ class Fleet:
         self.ring.clear(row)
         put(self.columns, at, columns_of([workload]))
         put(self.models, at, catalog.unfitted(1))
+        put(self._models_before, at, catalog.unfitted(1))
         put(self._state, at, initial_state(1, self.step_s))
         put(self._record, at, conformal.empty(1, self.ring.bucket_s))
         put(self._ensemble, at, ensemble.initial_state(1))
@@ -111,6 +116,7 @@ class Fleet:
         put(self._plausible, at, plausibility.initial_state(1))
         put(self.capacity, at, capacity.initial_state(1))
         self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
+        self.by_hand_s[:, row] = -np.inf
         self._depth[row] = self._arrivals[row] = self._work[row] = np.nan
 
     def _grow(self) -> None:
@@ -118,6 +124,7 @@ class Fleet:
         self.ring.grow(2 * n)
         self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
         self.models = stacked([self.models, catalog.unfitted(n)])
+        self._models_before = stacked([self._models_before, catalog.unfitted(n)])
         self._state = stacked([self._state, initial_state(n, self.step_s)])
         self._record = stacked([self._record, conformal.empty(n, self.ring.bucket_s)])
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
@@ -127,6 +134,7 @@ class Fleet:
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
         self._skipped_s = np.append(self._skipped_s, never)
+        self.by_hand_s = np.concatenate([self.by_hand_s, np.full((3, n), -np.inf)], axis=1)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self._work = np.append(self._work, nothing)
@@ -186,6 +194,7 @@ class Fleet:
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
+        self.by_hand_s[:, row] = running.retrain_s, running.champion_s, running.champion_at_s
         if 0 < self.models.cutoff_s[row] <= running.rollback_s:
             self._roll_back(row, running.rollback_s)
 
@@ -193,7 +202,21 @@ class Fleet:
         """Drop the row's model; none with a cutoff up to `until_s` is fitted again."""
         put(self.models, slice(row, row + 1), catalog.unfitted(1))
         self.speak_naively(row)
+        self.refuse(row, until_s)
+
+    def refuse(self, row: int, until_s: float) -> None:
+        """Fit nothing with a cutoff up to `until_s` any more."""
         self._skipped_s[row] = max(self._skipped_s[row], until_s)
+
+    def voice(self, row: int) -> Voice:
+        """Who speaks for the row and how it is heard, as it is now."""
+        index = np.array([row])
+        return take(self.models, index), take(self._ensemble, index)
+
+    def reinstate(self, row: int, voice: Voice) -> None:
+        """Let somebody speak for the row who was fitted before; its price and the ladder stay where they are."""
+        put(self.models, slice(row, row + 1), voice[0])
+        put(self._ensemble, slice(row, row + 1), voice[1])
 
     def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
@@ -240,8 +263,14 @@ class Fleet:
         if workload is None:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
-        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, self._wanted_s(row, now_s))
+        wanted_s, asked_s = self._wanted_s(row, now_s), float(self.by_hand_s[0, row])
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s, asked_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def drifted(self, row: int) -> bool:
+        """Whether a newer fit than the row's is wanted because of a drift."""
+        wanted_s = refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0]
+        return bool(wanted_s > self.models.cutoff_s[row])
 
     def _wanted_s(self, row: int, now_s: float) -> float:
         """Since when a fit is wanted out of turn: after a drift, or at the next cutoff for another lead window."""
@@ -265,7 +294,7 @@ class Fleet:
 
     def skip_fit(self, row: int) -> None:
         """Go without the fit that is due now; the next one is due at the next cutoff."""
-        self._skipped_s[row] = self.ring.end_s
+        self.refuse(row, self.ring.end_s)
 
     def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
         """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""
@@ -273,11 +302,17 @@ class Fleet:
         history = self.history(index)
         return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
 
+    def apart(self, row: int) -> tuple[History, catalog.Models, ensemble.EnsembleState]:
+        """All that one row's forecasts are made from, copied, for a forecast beside the loop."""
+        index = np.array([row])
+        return self.history(index), take(self.models, index), take(self._ensemble, index)
+
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
         """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""
         at = slice(row, row + 1)
         models = take(learnt.models, slice(part, part + 1))
         if models.speaker[0] != catalog.NOBODY:
+            put(self._models_before, at, take(self.models, at))
             put(self.models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
         else:
             self.models.cutoff_s[row] = int(cutoff_s)
@@ -286,6 +321,13 @@ class Fleet:
         put(self._state.trust, at, take(learnt.trust, slice(part, part + 1)))
         put(self._record, at, take(learnt.record, slice(part, part + 1)))
         put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
+
+    def model_of(self, row: int, version: int) -> catalog.Models | None:
+        """The row's model with that cutoff, copied, where it is in force or was before the one that is."""
+        for models in (self.models, self._models_before):
+            if models.cutoff_s[row] == version and models.speaker[row] != catalog.NOBODY:
+                return take(models, np.array([row]))
+        return None
 
     def missed(self, row: int, t_s: float) -> float:
         """Steps from the row's newest sample to `t_s`, at least 1; inf where it never had one."""
@@ -401,9 +443,9 @@ class Fleet:
         now = capacity.step(self._work[rows], seen, columns, was)
         put(self.capacity, rows, now)
         if now.load is not was.load:
-            self._use_capacity(rows)
+            self.use_capacity(rows)
 
-    def _use_capacity(self, rows: slice) -> None:
+    def use_capacity(self, rows: slice) -> None:
         """Put what was learnt in force where it is wanted and known; elsewhere what is stated stays."""
         columns, auto, learnt = self.columns, self.columns.capacity_auto[rows], self.capacity.load[rows]
         used = capacity.in_force(columns.capacity[rows], learnt, columns.threshold[rows])

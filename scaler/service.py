@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from scaler import grafana
 from scaler.access import Access, Token, is_loopback
+from scaler.archive import Archive
+from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
@@ -23,9 +25,11 @@ from scaler.errors import ForesailError, SettingsError
 from scaler.feed import Feed
 from scaler.journal import Journal, Limits
 from scaler.live_cluster import LiveCluster
+from scaler.model_place import opened
 from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.rehearsal import Rehearsal
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
@@ -53,11 +57,8 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     shown = DemoCluster(demo_workloads()) if demo else None
     by_hand = SteeringFile(settings.var)
     replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
-    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
-    engine = Engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, time.time, journal)
-    if shown is not None:
-        _show(engine, shown)
-    chores = Chores(engine, live or by_hand, live)
+    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, shown)
+    chores = Chores(engine, live or by_hand, live, Capacities(engine, None if live else settings.var))
     if file is not None:
         apply(file, engine, queried)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
@@ -65,7 +66,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, journal, pushed, chores, seen.feed, live)
+    running = _start(engine, engine.journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -133,11 +134,16 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _show(engine: Engine, shown: DemoCluster) -> None:
-    """Declare the demo's workloads."""
-    shown.board = engine.board
-    for workload in demo_workloads():
-        engine.declare(workload)
+def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
+    """The loop, where it reads and what it keeps; with the demo's workloads declared, if they are wanted."""
+    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
+    models = Archive(opened(settings.registry, settings.var))
+    engine = Engine(settings, sources, replicas, time.time, journal, models)
+    if shown is not None:
+        shown.board = engine.board
+        for workload in demo_workloads():
+            engine.declare(workload)
+    return engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,20 @@ from scaler.core.simulator.controllers import Limits, Reactive, Together, shippe
 from scaler.core.simulator.load import Load
 from scaler.core.simulator.pods import FixedStartUp
 from scaler.core.simulator.scene import BLOCK_S, SETTLING_S, known_hpa
-from scaler.core.simulator.score import LEAST_BLOCKS, Figures, Interval, Tally, draws, figures, tally
+from scaler.core.simulator.score import LEAST_BLOCKS, Figures, Interval, Tally, figures, tally
 
 STEP_S = SYNC_S.value
-FEWEST_PODS = 20.0
+FEWEST_PODS = 10.0
 """Pods that must have come before their start-up is fitted."""
 DRAWS = 2000
 """Samples of the bootstrap."""
+RUN = 4
+"""Blocks of six hours that are drawn at once, a day: hours resemble their neighbours. In 100 simulated weeks the
+interval of the replica-hours held what is so in the long run in 85 with single blocks, 89 with two, 94 with four."""
+UNSURE = 0.05
+"""Share by which a replica may bear less or more than was thought, in the interval of the short load. Whoever runs
+close to the capacity is short at once where it is smaller: else 0 of 60 intervals held the truth at 5 % less."""
+Z95 = 1.96
 ALIKE, ALIKE_STEP = 0.1, 0.2
 """Replica-hours, and mean distance per step, by which a cluster may differ from what ran and still resembles it."""
 
@@ -166,12 +173,13 @@ def _limits(fleet: Workloads) -> Limits:
 def judged(logged: Logged, record: Run) -> Impact:
     """What the three arms of one workload, (T, 3), have come to."""
     scored: BoolArray = (np.arange(len(logged.load)) >= round(SETTLING_S / STEP_S)) & ~np.isnan(logged.load)
-    capacity = np.full(len(Arm), _fleet(logged).capacity[0])
-    sums = tally(record, logged.load, capacity, scored, round(BLOCK_S / STEP_S), STEP_S)
+    block, capacity = round(BLOCK_S / STEP_S), np.full(len(Arm), _fleet(logged).capacity[0])
+    shares = (1.0, 1.0 - UNSURE, 1.0 + UNSURE)
+    sums, less, more = (tally(record, logged.load, share * capacity, scored, block, STEP_S) for share in shares)
     return Impact(
         figures=figures(sums, STEP_S),
-        against_rule=effect(sums, Arm.DECIDED, Arm.REACTIVE),
-        against_forecast=effect(sums, Arm.DECIDED, Arm.FORECAST),
+        against_rule=either([effect(one, Arm.DECIDED, Arm.REACTIVE) for one in (sums, less, more)]),
+        against_forecast=either([effect(one, Arm.DECIDED, Arm.FORECAST) for one in (sums, less, more)]),
         days=float(scored.sum()) * STEP_S / 86_400.0,
         blocks=_known(sums).sum(),
         resembles=_resembled(logged, record, scored),
@@ -184,12 +192,38 @@ def effect(sums: Tally, arm: Arm, other: Arm) -> Effect:
     known = _known(sums)
     everything = np.ones((1, int(known.sum())), np.int64)
     saved, less = (float(part[0]) for part in _differences(sums, known, (arm, other), everything))
-    if known.sum() < LEAST_BLOCKS:
+    n = int(known.sum())
+    if n < LEAST_BLOCKS:
         return Effect(saved, None, less, None)
-    weights = draws(int(known.sum()), DRAWS, np.random.default_rng(0))
-    low_high = [np.quantile(part, [0.025, 0.975]) for part in _differences(sums, known, (arm, other), weights)]
-    between = [Interval(float(low), float(high)) for low, high in low_high]
-    return Effect(saved, between[0], less, between[1])
+    drawn = _differences(sums, known, (arm, other), runs(n, DRAWS, np.random.default_rng(0)))
+    return Effect(saved, _interval(saved, drawn[0], n), less, _interval(less, drawn[1], n))
+
+
+def either(effects: Sequence[Effect]) -> Effect:
+    """The first of some effects, with an interval of the short load that holds those of all."""
+    intervals = [one.less for one in effects if one.less is not None]
+    if len(intervals) < len(effects):
+        return effects[0]
+    return replace(effects[0], less=Interval(min(one.low for one in intervals), max(one.high for one in intervals)))
+
+
+def runs(n_blocks: int, n_samples: int, rng: np.random.Generator) -> IntArray:
+    """How often each block is drawn in each sample of a circular moving-block bootstrap, (n_samples, n_blocks).
+
+    RUN blocks that follow each other are drawn at once, since hours that do may be alike (H. R. Künsch, The jackknife
+    and the bootstrap for general stationary observations, 1989; D. N. Politis, J. P. Romano, circular, 1992).
+    """
+    starts = rng.integers(n_blocks, size=(n_samples, -(-n_blocks // RUN)))
+    drawn = (starts[:, :, None] + np.arange(RUN)).reshape(n_samples, -1) % n_blocks
+    return np.stack([np.bincount(one, minlength=n_blocks) for one in drawn])
+
+
+def _interval(found: float, drawn: FloatArray, n_blocks: int) -> Interval:
+    """95 % interval about what was found, widened for few runs as Student's t is, t ≈ z·(1 + (z² + 1) / 4(m − 1))."""
+    m = n_blocks / RUN
+    wider = (1.0 + (Z95**2 + 1.0) / (4.0 * (m - 1.0))) * np.sqrt(m / (m - 1.0))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(found - wider * float(found - low), found + wider * float(high - found))
 
 
 def _differences(
