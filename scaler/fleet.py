@@ -302,6 +302,11 @@ class Fleet:
         history = self.history(index)
         return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
 
+    def apart(self, row: int) -> tuple[History, catalog.Models, ensemble.EnsembleState]:
+        """All that one row's forecasts are made from, copied, for a forecast beside the loop."""
+        index = np.array([row])
+        return self.history(index), take(self.models, index), take(self._ensemble, index)
+
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
         """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""
         at = slice(row, row + 1)

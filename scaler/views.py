@@ -15,7 +15,7 @@ from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
 from scaler.explaining import Explanation
-from scaler.predictions import Prediction, model_name, outlook
+from scaler.predictions import Prediction, basis_of, model_name, outlook
 from scaler.reasons import pushes
 from scaler.registry import Version, as_json
 from scaler.roster import Key
@@ -127,7 +127,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
 
 def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
     """Path quantiles at steps through the coming hour, and the peak in the lead window."""
-    told = outlook(engine, key)
+    told = outlook(basis_of(engine, key))
     return {
         "namespace": key.namespace,
         "name": engine.roster.identifier(key),
