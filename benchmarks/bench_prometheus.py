@@ -71,7 +71,7 @@ async def measured(prometheus: RealPrometheus) -> list[str]:
     elapsed_s, queries = time.perf_counter() - started, prometheus.metric(QUERIES) - asked
     lines.append(
         f"steady state, a tick every {STEP_S:g} s: {queries / TICKS / WORKLOADS:.2f} queries per workload and tick, "
-        f"{queries / elapsed_s:.1f} queries/s ({WORKLOADS / 15:.1f} at 15 s), {engine.counters.read_failures} failed"
+        f"{queries / elapsed_s:.1f} queries/s ({WORKLOADS / 15:.1f} at 15 s), {engine.lookout.failures} failed"
     )
     lines.append(
         f"tick {1e3 * statistics.median(tick_s):.0f} ms median, {1e3 * max(tick_s):.0f} ms at most; "

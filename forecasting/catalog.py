@@ -30,6 +30,8 @@ class Models:
     """NOBODY, NAIVE or BOOSTING, (B,)."""
     cutoff_s: IntArray
     """Newest sample that the fit may have seen, Unix seconds, (B,); 0 where nothing was fitted."""
+    h: IntArray
+    """Steps of the lead window that was fitted, 0 where nothing was, (B,)."""
     naive: naive.NaiveParams
     boosting: boosting.BoostingParams
     multiplier: FloatArray
@@ -52,6 +54,7 @@ def unfitted(n: int) -> Models:
     return Models(
         np.full(n, NOBODY),
         np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
         naive.NaiveParams(np.full(n, -1), np.zeros((n, 2, q)), np.ones(n), np.zeros(n, np.bool_)),
         boosting.unfitted(n),
         np.full((n, EVENTS), np.nan),
@@ -67,7 +70,7 @@ def fit_naive(history: History, h: int, *, averaged: bool) -> Models:
     nobody = unfitted(1)
     fitted = naive.fit(launched(history), h, averaged=averaged)
     multiplier = occasions.learnt(history, float(fitted.epsilon[0]))
-    return replace(nobody, speaker=np.array([NAIVE]), naive=fitted, multiplier=multiplier)
+    return replace(nobody, speaker=np.array([NAIVE]), h=np.array([h]), naive=fitted, multiplier=multiplier)
 
 
 def fit(history: History, h: int, *, averaged: bool) -> Models:

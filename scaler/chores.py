@@ -12,7 +12,7 @@ from scaler.announcer import Announcer, Fact
 from scaler.core.start_up import LeadTime
 from scaler.core.steering import Steering
 from scaler.engine import Engine
-from scaler.facts import Watchman
+from scaler.facts import DayPeak, Watchman
 from scaler.lease import Election
 from scaler.live_cluster import Feature, LiveCluster
 from scaler.roster import Key
@@ -70,6 +70,7 @@ class Chores:
             facts = self._watchman.look(key, steered, self._lead_time(key))
             self._audit(key, frozenset(fact for fact in facts if fact.reason in AUDITED))
             await self._tell(key, facts)
+            await asyncio.sleep(0)  # a look takes up to a millisecond, and requests wait
         known = set(keys)
         self._watchman.forget(known)
         self._audited = {key: facts for key, facts in self._audited.items() if key in known}
@@ -92,6 +93,10 @@ class Chores:
         if self.election is None or self.announcer is None:
             return False, 0, 0
         return self.election.elected, self.announcer.told, self.announcer.held_back
+
+    def day_peak(self, key: Key) -> DayPeak | None:
+        """The busiest hour of a workload's coming day; None where nothing can be said."""
+        return self._watchman.day_peak(key)
 
     def _lead_time(self, key: Key) -> LeadTime | None:
         return None if self._live is None else self._live.lead_time(key)

@@ -101,6 +101,11 @@ def check(address: str, **options: Any) -> None:
 @main.command()
 @click.argument("workload", metavar="NAMESPACE/NAME")
 @click.option("--replicas", type=click.IntRange(0), help="Replicas to fix.")
+@click.option(
+    "--mode",
+    type=click.Choice(["Normal", "Degraded"], case_sensitive=False),
+    help="Mode to fix: the forecast counts whatever is held against it, or the reactive rule alone.",
+)
 @click.option("--for", "lasts", metavar="DURATION", help="How long, such as 2h.")
 @click.option("--reason", help="Why: whoever finds it in force wants to know.")
 @click.option("--by", help="Who asks, where not the user of this machine.")
@@ -115,7 +120,7 @@ def check(address: str, **options: Any) -> None:
     "--var", type=click.Path(file_okay=False, path_type=Path), help="Folder for state of a service without a cluster."
 )
 def override(workload: str, **options: Any) -> None:
-    """Fix the replicas of a workload by hand, for a while and with a reason.
+    """Fix the replicas or the mode of a workload by hand, for a while and with a reason.
 
     Writes the annotation foresail.dev/override of its ScaledObject with your own rights; with --var a file.
     """

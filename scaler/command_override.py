@@ -1,4 +1,4 @@
-"""`foresail override`: fix a workload's replicas for a while, by the annotation of its ScaledObject or in a file."""
+"""`foresail override`: fix a workload's replicas or mode for a while, by its ScaledObject's annotation or a file."""
 
 import asyncio
 import getpass
@@ -8,6 +8,7 @@ from typing import Any
 
 from scaler import steering_file
 from scaler.cluster import SCALED_OBJECTS, KubernetesApi, connect
+from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.steering import OVERRIDE, Override, override_of, stamp_of
 from scaler.core.trigger import duration_s
 from scaler.errors import ClusterError, RequestError
@@ -35,14 +36,16 @@ def answer(workload: str, options: dict[str, Any]) -> list[str]:
 
 
 def _override(options: dict[str, Any], now_s: float) -> Override:
-    missing = [name for name, key in (("--replicas", "replicas"), ("--for", "lasts"), ("--reason", "reason"))
-               if options[key] is None]  # fmt: skip
+    missing = [name for name, key in (("--for", "lasts"), ("--reason", "reason")) if options[key] is None]
+    if (options["replicas"] is None) == (options["mode"] is None):
+        missing.insert(0, "either --replicas or --mode")
     if missing:
         raise RequestError(f"{', '.join(missing)} must be given, or --end")
     try:
         lasts_s = duration_s(options["lasts"])
         begin_s = float(int(now_s))
-        asked = Override(options["replicas"], begin_s, begin_s + lasts_s, options["reason"], options["by"] or _me())
+        fixed = Mode[options["mode"].upper()] if options["replicas"] is None else options["replicas"]
+        asked = Override(fixed, begin_s, begin_s + lasts_s, options["reason"], options["by"] or _me())
         return override_of(asked.as_annotation())
     except ValueError as error:
         raise RequestError(str(error)) from error
@@ -73,7 +76,11 @@ async def _written(api: KubernetesApi, namespace: str, name: str, override: Over
     annotation = None if override is None else override.as_annotation()
     await api.patch(SCALED_OBJECTS, namespace, name, {"metadata": {"annotations": {OVERRIDE: annotation}}})
     told = [_said(f"{namespace}/{name}", override)]
-    if override is not None and not scaled.minimum <= override.replicas <= scaled.maximum:
+    if (
+        override is not None
+        and override.replicas != UNKNOWN
+        and not (scaled.minimum <= override.replicas <= scaled.maximum)
+    ):
         told.append(f"but its HPA keeps within {scaled.minimum} to {scaled.maximum} replicas")
     if override is not None and scaled.paused:
         told.append("but KEDA has paused it: nothing changes until that ends")
@@ -83,4 +90,4 @@ async def _written(api: KubernetesApi, namespace: str, name: str, override: Over
 def _said(workload: str, override: Override | None) -> str:
     if override is None:
         return f"{workload}: no longer fixed by hand"
-    return f"{workload}: {override.replicas} replicas until {stamp_of(override.until_s)}"
+    return f"{workload}: {override.what} until {stamp_of(override.until_s)}"

@@ -13,30 +13,21 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
+import numpy as np
 import structlog
 
 from forecasting import catalog
 from scaler.board import Board, Posted
 from scaler.core.agenda import Agenda, check
-from scaler.core.domain import (
-    NOTHING_RUNNING,
-    UNBOUNDED,
-    UNKNOWN,
-    Decisions,
-    Kind,
-    Mode,
-    Running,
-    Samples,
-    Signal,
-    Workload,
-)
+from scaler.core.domain import Decisions, Mode, Workload, take
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet, Sightings
+from scaler.journal import Journal
 from scaler.lessons import Counters, Lessons
-from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
+from scaler.lookout import Cluster, LoadSource, Lookout
+from scaler.record import records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 
@@ -44,18 +35,12 @@ log = structlog.get_logger("foresail.engine")
 
 TILE = 64
 """Rows decided at once, so that no request waits longer for the loop than a tile takes."""
-NO_NUMBER = "the query gives no number now: no series, a gap, NaN, or a negative or infinite value"
-"""Reason where a source answers and the newest sample is missing."""
 TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 15.0
 """Between looks for due fits and forgotten workloads: most of a fit's budget is for the fit."""
 READY_WITHIN_S = 120.0
 """A loop that is later than this should not be asked: another replica may keep up."""
-HISTORY_AGAIN_S = 30.0
-"""From a history that could not be read to the next try, which waits for a sample that can."""
-
-
 LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
 """Modes whose beginning is a warning."""
 
@@ -64,36 +49,6 @@ async def _let_others_run() -> None:
     """Let requests under way be answered: each takes several turns of the event loop, and would wait as many tiles."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
-
-
-class LoadSource(Protocol):
-    """Where load comes from."""
-
-    def admit(self, workload: Workload) -> None:
-        """Raise TriggerError where this workload may never be read."""
-        ...
-
-    async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
-        """The signal over each of the n intervals of `spacing_s` that end at `end_s`, oldest first.
-
-        Raises SourceError where nothing could be read.
-        """
-        ...
-
-
-class Cluster(Protocol):
-    """Where replicas and the HPA's own limits come from."""
-
-    def running(self, key: Key, t_s: float) -> Running | None:
-        """What runs at `t_s`, None where nobody can tell."""
-        ...
-
-
-def _measured(workload: Workload) -> Signal | None:
-    """The signal whose history is learnt from, None where nobody measures it."""
-    if workload.kind is Kind.RATE:
-        return Signal.LOAD
-    return None if workload.arrival_query is None else Signal.ARRIVALS
 
 
 class Engine:
@@ -105,21 +60,19 @@ class Engine:
         source: LoadSource,
         cluster: Cluster,
         clock: Callable[[], float] = time.time,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
         self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
         self.board = Board()
+        self.journal = journal or Journal(clock=clock)
         self.counters = Counters()
         self.clock = clock
-        self._source, self._cluster = source, cluster
         self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
-        self._newcomers: asyncio.Queue[Key] = asyncio.Queue()
-        self.troubles: dict[Key, str] = {}
-        """Why the newest sample of a workload could not be read."""
-        self._history_due_s: dict[Key, float] = {}
+        self.lookout = Lookout(self.roster, self._rows, source, cluster, clock, settings.read_timeout_s)
         self._modes: dict[Key, int] = {}
         self._incomplete: set[Key] = set()
         """Workloads whose history is being read: a fit would be taught by a part of it."""
@@ -170,7 +123,7 @@ class Engine:
         if key not in self._rows:
             fleet = self._fleet_of(workload.step_s)
             self._rows[key] = (fleet, fleet.add(workload))
-            self._newcomers.put_nowait(key)
+            self.lookout.newcomers.put_nowait(key)
             return key
         fleet, row = self._rows[key]
         if fleet.workloads[row] is not workload:
@@ -191,7 +144,8 @@ class Engine:
         try:
             return await self.board.first(key, self.settings.first_answer_s)
         except (NotDecidedYet, StaleLoad) as error:
-            raise type(error)(f"{error}: {self.troubles[key]}" if key in self.troubles else str(error)) from error
+            troubles = self.lookout.troubles
+            raise type(error)(f"{error}: {troubles[key]}" if key in troubles else str(error)) from error
 
     def late_s(self) -> float:
         """Time by which the next tick of the latest fleet is overdue, 0 where none is."""
@@ -261,12 +215,12 @@ class Engine:
         self._fleets[step_s] = fleet
         for key in [key for key, (of, _) in self._rows.items() if of is old]:
             self._rows[key] = (fleet, fleet.add(self.roster.entries[key].workload))
-            self._newcomers.put_nowait(key)
+            self.lookout.newcomers.put_nowait(key)
 
     async def _look_at_all(self, fleet: Fleet, keys: dict[Key, int], t_s: float, seen: Sightings) -> None:
         async with asyncio.TaskGroup() as looks:
             for index, (key, row) in enumerate(keys.items()):
-                looks.create_task(self._look(fleet, key, row, t_s, seen))
+                looks.create_task(self.lookout.look(fleet, key, row, t_s, seen))
                 if index % TILE == TILE - 1:
                     await _let_others_run()
 
@@ -290,9 +244,14 @@ class Engine:
 
     def _decide(self, fleet: Fleet, at: slice, rows: dict[Key, int], seen: Sightings) -> None:
         part = Sightings(seen.load[at], seen.arrivals[at], seen.replicas[at], seen.ready[at], seen.feedback[at])
-        made = fleet.decide(at, fleet.see(at, part))
+        observed = fleet.see(at, part)
+        made = fleet.decide(at, observed)
         self._tell_moves(made, rows)
-        self.board.post(made, {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)})
+        heard = {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)}
+        self.board.post(made, heard)
+        kept = np.array(list(heard.values()), np.int64)
+        records = records_of(made, observed, part.load, take(fleet.columns, at), kept)
+        self.journal.post(at.start // TILE, list(heard), records)
 
     def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
         """Log each move of a mode once, with its cause."""
@@ -312,85 +271,10 @@ class Engine:
                     cause=Cause(causes[row]).label,
                 )
 
-    async def _look(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
-        """Read one workload's newest samples into `seen`; what was missed meanwhile goes into the history."""
-        if self._rows.get(key) != (fleet, row):
-            return
-        workload, timeout_s = self.roster.entries[key].workload, min(self.settings.read_timeout_s, 0.8 * fleet.step_s)
-        missed_s = fleet.missed(row, t_s) * fleet.step_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._look_at_replicas(fleet, workload, row, t_s, seen)
-                await self._look_at_load(fleet, workload, row, t_s, seen)
-        except SourceError as error:
-            self._missed(key, str(error))
-        except TimeoutError:
-            self._missed(key, f"no answer within {timeout_s:g} s")
-        except Exception as error:  # a defect of one source: the other workloads go on
-            log.exception("load not read", workload=str(key))
-            self._missed(key, repr(error))
-        else:
-            self._found(key, float(seen.load[row]), missed_s)
-        self._look_at_cluster(fleet, key, row, t_s, seen)
-
-    async def _look_at_replicas(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
-        """Read how many replicas run, where a query tells; a failure leaves them unknown for this tick."""
-        if workload.replicas_query is None:
-            return
-        with contextlib.suppress(SourceError):
-            found = (await self._source.read(workload, Signal.REPLICAS, t_s, 1, fleet.step_s)).mean[-1]
-            if found <= UNBOUNDED:
-                seen.replicas[row] = round(float(found))
-
-    async def _look_at_load(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
-        if workload.kind is Kind.RATE:
-            seen.load[row] = await self._catch_up(fleet, workload, Signal.LOAD, row, t_s)
-            return
-        seen.load[row] = (await self._source.read(workload, Signal.LOAD, t_s, 1, fleet.step_s)).mean[-1]
-        if workload.arrival_query is not None:
-            seen.arrivals[row] = await self._catch_up(fleet, workload, Signal.ARRIVALS, row, t_s)
-
-    async def _catch_up(self, fleet: Fleet, workload: Workload, signal: Signal, row: int, t_s: float) -> float:
-        """Newest sample, read together with the missed ones before it, which go into the history."""
-        missed_s = fleet.missed(row, t_s) * fleet.step_s
-        n = round(min(missed_s, FINE_S) / fleet.step_s) if math.isfinite(missed_s) else 1
-        samples = await self._source.read(workload, signal, t_s, max(n, 1), fleet.step_s)
-        if n > 1:
-            earlier = Samples(samples.mean[:-1], samples.maximum[:-1])
-            fleet.backfill(row, t_s - fleet.step_s, earlier, fleet.step_s)
-        return float(samples.mean[-1])
-
-    def _missed(self, key: Key, reason: str) -> None:
-        """Count a sample that was not read; its reason is logged when it changes."""
-        self.counters.read_failures += 1
-        if self.troubles.get(key) != reason:
-            log.warning("load not read", workload=str(key), reason=reason)
-        self.troubles[key] = reason
-
-    def _found(self, key: Key, load: float, missed_s: float) -> None:
-        """Note what was read, and ask for the history again where it is still missing or an outage was long."""
-        if math.isnan(load):
-            self._missed(key, NO_NUMBER)
-            return
-        if self.troubles.pop(key, None) is not None:
-            log.info("load read again", workload=str(key))
-        if math.isfinite(missed_s) and missed_s > FINE_S:
-            self._history_due_s.setdefault(key, self.clock())
-        if self.clock() >= self._history_due_s.get(key, math.inf):
-            del self._history_due_s[key]
-            self._newcomers.put_nowait(key)
-
-    def _look_at_cluster(self, fleet: Fleet, key: Key, row: int, t_s: float, seen: Sightings) -> None:
-        # Where nobody can tell any more, what was asked by hand ends.
-        running = self._cluster.running(key, t_s) or NOTHING_RUNNING
-        if running.replicas != UNKNOWN:
-            seen.replicas[row], seen.ready[row] = running.replicas, running.ready
-        fleet.follow(row, running)
-
     async def _introduce_newcomers(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
-                key = await self._newcomers.get()
+                key = await self.lookout.newcomers.get()
                 tasks.create_task(self._introduce_guarded(key))
 
     async def _introduce_guarded(self, key: Key) -> None:
@@ -398,8 +282,7 @@ class Engine:
         try:
             await self.introduce(key)
         except Exception as error:  # a defect met by one workload: it is tried again, the others go on
-            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
-            self.troubles[key] = repr(error)
+            self.lookout.without_history(key, repr(error))
             log.exception("not introduced", workload=str(key))
         finally:
             self._incomplete.discard(key)
@@ -413,10 +296,9 @@ class Engine:
         if workload.inactive:
             log.info("understood but not active in this version", workload=str(key), keys=workload.inactive)
         try:
-            load = await self._backfill(key)
+            load = await self.lookout.backfill(key)
         except SourceError as error:
-            self._history_due_s[key] = self.clock() + HISTORY_AGAIN_S
-            self.troubles[key] = str(error)
+            self.lookout.without_history(key, str(error))
             log.warning("history not read", workload=str(key), reason=str(error))
             return
         if self._rows.get(key) != (fleet, row):
@@ -425,10 +307,10 @@ class Engine:
             fleet.speak_naively(row)
         if not math.isnan(load):
             everyone = Sightings.nothing(len(fleet.workloads))
-            self._look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
+            self.lookout.look_at_cluster(fleet, key, row, fleet.ring.end_s, everyone)
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
-        await self._backfill_weeks(key)
+        await self.lookout.backfill_weeks(key)
         if self._rows.get(key) == (fleet, row):
             self.lessons.ask(key)
 
@@ -436,43 +318,12 @@ class Engine:
         """Read a workload's history again: samples older than its newest tick have come in."""
         fleet, row = self._rows[key]
         with contextlib.suppress(SourceError):
-            await self._backfill(key)
-            await self._backfill_weeks(key)
+            await self.lookout.backfill(key)
+            await self.lookout.backfill_weeks(key)
         if self._rows.get(key) == (fleet, row):
             if fleet.models.speaker[row] == catalog.NOBODY:
                 fleet.speak_naively(row)
             self.lessons.ask(key)
-
-    async def _backfill(self, key: Key) -> float:
-        """Read days in buckets and hours at the step; the newest load."""
-        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
-        ring, measured = fleet.ring, _measured(workload)
-        if measured is not None:
-            for end_s, span_s, spacing_s in (
-                (ring.bucket_end_s, BUCKETS_S, ring.bucket_s),
-                (ring.end_s, FINE_S, fleet.step_s),
-            ):
-                samples = await self._source.read(workload, measured, end_s, round(span_s / spacing_s), spacing_s)
-                if self._rows.get(key) == (fleet, row):
-                    fleet.backfill(row, end_s, samples, spacing_s)
-        return float((await self._source.read(workload, Signal.LOAD, ring.end_s, 1, fleet.step_s)).mean[-1])
-
-    async def _backfill_weeks(self, key: Key) -> None:
-        """Read what is older than the buckets, in coarse blocks; where it is not kept or refused, the days suffice."""
-        workload, (fleet, row) = self.roster.entries[key].workload, self._rows[key]
-        ring, measured = fleet.ring, _measured(workload)
-        if measured is None:
-            return
-        # One block more than the buckets leave: they may begin in the middle of it.
-        end_s = ring.coarse_end_s - BUCKETS_S + ring.coarse_s
-        n = round((COARSE_S - BUCKETS_S) / ring.coarse_s) + 1
-        try:
-            blocks = await self._source.read(workload, measured, end_s, n, ring.coarse_s)
-        except SourceError as error:
-            log.info("no weeks before the last eight days", workload=str(key), reason=str(error))
-            return
-        if self._rows.get(key) == (fleet, row):
-            fleet.backfill_blocks(row, end_s, blocks)
 
     async def _chores(self) -> None:
         while True:
@@ -490,8 +341,7 @@ class Engine:
         fleet, row = self._rows.pop(key)
         self.roster.forget(key)
         self.board.forget(key)
-        self.troubles.pop(key, None)
-        self._history_due_s.pop(key, None)
+        self.lookout.forget(key)
         self._modes.pop(key, None)
         self.lessons.drop(key)
         fleet.remove(row)

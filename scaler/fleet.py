@@ -34,10 +34,13 @@ from scaler.core.domain import (
     whole_lead_s,
     window_steps,
 )
-from scaler.core.learning import FIT_BUDGET_S, Learnt, due_cutoff_s, stacked
+from scaler.core.learning import FIT_BUDGET_S, YOUNG_PERIOD_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
+
+OTHER_LEAD = 1.25
+"""Ratio of today's lead window to the fitted one from which it is fitted anew at the next hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,8 @@ class Fleet:
         down = running.tolerance if math.isnan(running.tolerance_down) else running.tolerance_down
         columns.tolerance[row], columns.tolerance_down[row] = up, otherwise if math.isnan(down) else down
         columns.shadow[row] = workload.shadow if running.shadow is None else running.shadow
-        columns.override[row], columns.paused[row] = running.override, running.paused
+        columns.override[row], columns.pinned[row] = running.override, running.pinned
+        columns.paused[row], columns.grows[row], columns.shrinks[row] = running.paused, running.grows, running.shrinks
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
@@ -256,9 +260,16 @@ class Fleet:
         if workload is None:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
-        wanted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
-        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s)
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, self._wanted_s(row, now_s))
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def _wanted_s(self, row: int, now_s: float) -> float:
+        """Since when a fit is wanted out of turn: after a drift, or at the next cutoff for another lead window."""
+        drifted_s = float(refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0])
+        fitted, h = int(self.models.h[row]), int(self.columns.h[row])
+        if not fitted or max(fitted, h) <= OTHER_LEAD * min(fitted, h):
+            return drifted_s
+        return max(drifted_s, now_s - FIT_BUDGET_S - YOUNG_PERIOD_S)
 
     def wanted_cutoff_s(self, row: int) -> float:
         """Cutoff of the fit that should be serving this row by now, else of the one that soon will; −inf: none."""

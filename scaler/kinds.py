@@ -57,6 +57,10 @@ class Hpa:
     up: float
     down: float
     """Tolerances as the API server keeps them, NaN where it keeps none."""
+    grows: bool
+    """Whether it may add replicas …"""
+    shrinks: bool
+    """… and take some away."""
     current: int
     """status.currentReplicas, UNKNOWN before its first sync."""
 
@@ -118,6 +122,8 @@ def hpa_of(item: Object) -> Hpa:
         maximum=int(spec["maxReplicas"]),
         up=_tolerance(behavior.get("scaleUp")),
         down=_tolerance(behavior.get("scaleDown")),
+        grows=_allowed(behavior.get("scaleUp")),
+        shrinks=_allowed(behavior.get("scaleDown")),
         current=int(status.get("currentReplicas", UNKNOWN)),
     )
 
@@ -125,6 +131,11 @@ def hpa_of(item: Object) -> Hpa:
 def _tolerance(rules: Mapping[str, Any] | None) -> float:
     stated = (rules or {}).get("tolerance")
     return math.nan if stated is None else quantity(stated)
+
+
+def _allowed(rules: Mapping[str, Any] | None) -> bool:
+    # KEDA writes its annotations paused-scale-out and paused-scale-in into the HPA this way.
+    return (rules or {}).get("selectPolicy") != "Disabled"
 
 
 def quantity(stated: object) -> float:

@@ -32,7 +32,6 @@ class Counters:
 
     ticks: int = 0
     tick_s: float = 0.0
-    read_failures: int = 0
     decide_failures: int = 0
     fits: int = 0
     fit_failures: int = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 
 import structlog
@@ -15,6 +16,7 @@ from scaler.config import File, watch
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
+from scaler.journal import Journal, Limits
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
@@ -45,7 +47,10 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     shown = DemoCluster(demo_workloads()) if demo else None
     by_hand = SteeringFile(settings.var)
     replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
-    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, shown)
+    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
+    engine = Engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, time.time, journal)
+    if shown is not None:
+        _show(engine, shown)
     chores = Chores(engine, live or by_hand, live)
     if file is not None:
         apply(file, engine, queried)
@@ -53,7 +58,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, registry_of(*collectors))
     pushed.load()
     await runner.setup()
-    running = [asyncio.create_task(part.run()) for part in (engine, pushed, chores, live) if part is not None]
+    running = [asyncio.create_task(part.run()) for part in (engine, journal, pushed, chores, live) if part is not None]
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -105,14 +110,11 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
-    """The loop and where it reads; with the demo's workloads declared, if they are wanted."""
-    engine = Engine(settings, sources, replicas)
-    if shown is not None:
-        shown.board = engine.board
-        for workload in demo_workloads():
-            engine.declare(workload)
-    return engine
+def _show(engine: Engine, shown: DemoCluster) -> None:
+    """Declare the demo's workloads."""
+    shown.board = engine.board
+    for workload in demo_workloads():
+        engine.declare(workload)
 
 
 def _doors(

@@ -33,6 +33,10 @@ class Settings(BaseModel):
     """Folder for state."""
     kubeconfig: Path | None = None
     """Kubeconfig of the cluster whose ScaledObjects, HPAs and pods are read; in a pod its own account does."""
+    journal_days: float = Field(default=28.0, gt=0)
+    """Days for which decisions are kept."""
+    journal_mb: int = Field(default=1024, gt=0)
+    """Size of the journal, in MiB, from which its oldest decisions are dropped."""
     config: Path | None = None
     """YAML file with servers, workloads, calendars and settings; read again when it changes."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

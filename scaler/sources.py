@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
-from scaler.engine import Cluster, LoadSource
 from scaler.errors import SourceError
+from scaler.lookout import Cluster, LoadSource
 from scaler.push import PushedLoad
 from scaler.replay import Replay
 from scaler.roster import Key
@@ -56,7 +56,11 @@ class Replicas:
             return running
         asked = self._by_hand.steering(key, t_s)
         return replace(
-            running or NOTHING_RUNNING, override=asked.replicas, shadow=asked.shadow, rollback_s=asked.rollback_s
+            running or NOTHING_RUNNING,
+            override=asked.replicas,
+            pinned=asked.mode,
+            shadow=asked.shadow,
+            rollback_s=asked.rollback_s,
         )
 
 

@@ -96,15 +96,23 @@ class EngineCollector(Collector):
         yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
         for name, text, value in (
             ("ticks", "Ticks decided.", counters.ticks),
-            ("read_failures", "Loads that could not be read.", counters.read_failures),
+            ("read_failures", "Loads that could not be read.", self._engine.lookout.failures),
             ("decide_failures", "Workloads that could not be decided.", counters.decide_failures),
             ("fits", "Workloads fitted.", counters.fits),
             ("fit_failures", "Fits that failed or took too long.", counters.fit_failures),
         ):
             yield CounterMetricFamily(f"foresail_{name}", text, value=value)
+        yield from self._journal()
         build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
         build.add_metric((__version__,), 1.0)
         yield build
+
+    def _journal(self) -> Iterator[Metric]:
+        journal = self._engine.journal
+        yield CounterMetricFamily("foresail_journal_records", "Decisions written to the journal.", journal.written)
+        yield CounterMetricFamily("foresail_journal_lost", "Decisions that the disk took too late.", journal.lost)
+        text = "1 while decisions are kept in memory only, and lost at a restart."
+        yield GaugeMetricFamily("foresail_journal_memory_only", text, value=float(journal.trouble is not None))
 
     def _modes(self) -> Metric:
         board = self._engine.board
@@ -165,9 +173,9 @@ class ClusterCollector(Collector):
         yield GaugeMetricFamily("foresail_elected", "1 while the chores are this replica's.", value=float(elected))
         yield CounterMetricFamily("foresail_events", "Kubernetes Events written.", value=told)
         yield CounterMetricFamily("foresail_events_held_back", "Events beyond the rate.", value=held_back)
-        yield from self._start_up()
+        yield from self._to_come()
 
-    def _start_up(self) -> Iterator[Metric]:
+    def _to_come(self) -> Iterator[Metric]:
         seconds = GaugeMetricFamily(
             "foresail_start_up_seconds", "Scheduled to Ready of a workload's pods.", labels=(*WORKLOAD, "quantile")
         )
@@ -179,10 +187,20 @@ class ClusterCollector(Collector):
             "foresail_node_wait_seconds", "Median wait of the pods that waited for a node.", labels=WORKLOAD
         )
         lead = GaugeMetricFamily("foresail_lead_seconds", "Lead time that is forecast with.", labels=WORKLOAD)
+        need = GaugeMetricFamily(
+            "foresail_day_peak_replicas", "Replicas that the busiest hour of the coming day needs.", labels=WORKLOAD
+        )
+        hour = GaugeMetricFamily(
+            "foresail_day_peak_timestamp_seconds", "Beginning of the busiest hour of the coming day.", labels=WORKLOAD
+        )
         for key in list(self._engine.roster.entries):
             labels = key.namespace, self._engine.roster.identifier(key)
             fleet, row = self._engine.row_of(key)
             lead.add_metric(labels, float(fleet.columns.lead_s[row]))
+            peak = self._chores.day_peak(key)
+            if peak is not None:
+                need.add_metric(labels, peak.replicas)
+                hour.add_metric(labels, peak.at_s)
             said = None if self._live is None else self._live.lead_time(key)
             if said is not None:
                 seconds.add_metric((*labels, "0.5"), said.p50_s)
@@ -190,7 +208,7 @@ class ClusterCollector(Collector):
                 pods.add_metric(labels, said.pods)
                 never.add_metric(labels, said.never)
                 node.add_metric(labels, said.node_p50_s)
-        yield from (seconds, pods, never, node, lead)
+        yield from (seconds, pods, never, node, lead, need, hour)
 
 
 def registry_of(*ours: Collector) -> CollectorRegistry:

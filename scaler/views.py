@@ -57,7 +57,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "capacity": workload.capacity,
         "lead_s": round(float(fleet.columns.lead_s[row]) - whole_lead_s(workload, 0.0), 3),
         "inactive_keys": list(workload.inactive),
-        "trouble": engine.troubles.get(key),
+        "trouble": engine.lookout.troubles.get(key),
         "mode": Mode.LEARNING.label,
         "load": None,
         "replicas": None,

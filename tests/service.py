@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from scaler.settings import Settings
 from scaler.sources import NoCluster
 from tests.fakes import WEDNESDAY_S
 
+
+class _Part(Protocol):
+    async def run(self) -> None: ...
+
+
+Runs = TypeVar("Runs", bound=_Part)
 METADATA = {"threshold": "50", "capacity": "70", "leadTime": "60s"}
 
 
@@ -82,11 +89,11 @@ def some_engine(
 
 
 @contextlib.asynccontextmanager
-async def loop_of(engine: Engine) -> AsyncIterator[Engine]:
-    """Run the engine's loop; its own ticks wait for real time, so tests tick by themselves."""
-    task = asyncio.create_task(engine.run())
+async def loop_of(part: Runs) -> AsyncIterator[Runs]:
+    """Run the engine's loop; its own ticks wait for real time, so tests tick by themselves. Or another part's."""
+    task = asyncio.create_task(part.run())
     try:
-        yield engine
+        yield part
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -54,6 +54,22 @@ async def test_a_value_that_stays_in_the_band_is_told_and_one_that_passes_is_not
         assert "inside its 30 % band" in fact.message
 
 
+async def test_an_hpa_that_may_not_grow_is_told_by_its_pause() -> None:
+    engine, _, clock = some_engine(
+        lambda t_s: np.full(len(t_s), 7000.0), running=Running(20, 20, 1, 200, 0.1, grows=False)
+    )
+    async with loop_of(engine):
+        key = engine.declare(declared("web"))
+        await engine.first(key)
+        watchman, told = Watchman(engine), []
+        for _ in range(round(STUCK_S / 15.0) + 3):
+            await tick(engine, clock)
+            told = watchman.look(key, CALM, None)
+        (fact,) = [fact for fact in told if fact.reason == "HpaWillNotFollow"]
+        assert fact.message.startswith("the HPA stays at 20 replicas")
+        assert fact.message.endswith("its scale-out is paused")
+
+
 async def test_a_peak_above_the_maximum_is_told_with_its_time() -> None:
     engine, _, clock = some_engine(running=Running(5, 5, 1, 5, 0.1))
     async with loop_of(engine):
@@ -64,6 +80,24 @@ async def test_a_peak_above_the_maximum_is_told_with_its_time() -> None:
         (fact,) = [fact for fact in found if fact.reason == "PeakAboveMaximum"]
         assert fact.message.endswith("maximum is 5")
         assert "until 00:0" in fact.message
+
+
+async def test_a_peak_above_the_maximum_is_told_hours_ahead() -> None:
+    # A day that peaks at 06:30; 70 are met by a replica, 140 may run, 10,500 will come.
+    engine, _, clock = some_engine(
+        lambda t_s: 6000.0 + 4500.0 * np.sin(2 * np.pi * (t_s - 1800.0) / 86_400.0),
+        running=Running(90, 90, 1, 140, 0.1),
+    )
+    async with loop_of(engine):
+        key = engine.declare(declared("web"))
+        await engine.first(key)
+        await tick(engine, clock, 2)
+        watchman = Watchman(engine)
+        (fact,) = [fact for fact in watchman.look(key, CALM, None) if fact.reason == "PeakAboveMaximum"]
+        assert fact.message == "forecast peak at 06:00 UTC needs 150 replicas, maximum is 140"
+        peak = watchman.day_peak(key)
+        assert peak is not None
+        assert (peak.at_s, peak.replicas) == (WEDNESDAY_S + 6 * 3600, 150)
 
 
 async def test_an_override_is_told_when_it_begins_and_ends_and_where_bounds_stand_against_it() -> None:
@@ -208,6 +242,8 @@ def fake_now(fake: Any) -> float:
     ("words", "named"),
     [
         (["web", "--end"], "namespace/name"),
+        (["shop/web", "--for", "1h", "--reason", "x"], "either --replicas or --mode must be given"),
+        (["shop/web", "--replicas", "3", "--mode", "normal", "--for", "1h", "--reason", "x"], "either --replicas or"),
         (["shop/web", "--replicas", "3"], "--for, --reason must be given"),
         (["shop/web", "--replicas", "3", "--for", "2 days", "--reason", "x"], "2 days"),
         (["shop/web", "--replicas", "3", "--for", "900h", "--reason", "x"], "within 30 days"),

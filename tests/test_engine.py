@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scaler.core.agenda import Agenda
 from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
 from scaler.fleet import Fleet
+from scaler.journal import Journal
 from tests.service import METADATA, daily, declared, loop_of, some_engine, tick
 
 
@@ -450,7 +452,7 @@ async def test_weeks_that_are_refused_leave_the_days_working() -> None:
     await engine.introduce(key)
     fleet, row = engine.row_of(key)
     assert engine.board.answer(key).mode is Mode.RECOVERY
-    assert key not in engine.troubles
+    assert key not in engine.lookout.troubles
     assert engine.lessons.waiting == 1
     assert 0 < np.isnan(ring_of(fleet, row).coarse_mean).sum() <= 20 * 288 + 1
 
@@ -482,3 +484,37 @@ async def test_a_calendar_that_the_settings_do_not_hold_is_refused_by_name() -> 
     assert fleet.history(slice(row, row + 1)).places is not None
     with pytest.raises(TriggerError, match=r"\(idle, sales\), not 'sale'"):
         engine.asked("shop", "other", METADATA | {"calendar": "sale"})
+
+
+async def test_every_decision_that_is_posted_is_kept_with_what_was_read() -> None:
+    engine, source, clock = some_engine(running=Running(9, 8, 2, 30, 0.2))
+    async with loop_of(engine):
+        key, other = engine.declare(declared("web")), engine.declare(declared("api"))
+        await engine.first(key)
+        source.load = lambda t_s: np.full(len(t_s), 7_000.0)
+        await tick(engine, clock, 4)
+    kept = engine.journal.read(key, 0.0, clock())
+    posted = engine.board.recent(key, 100)[::-1]
+    times = [p.t_s for p in posted]
+    assert kept.t_s.tolist() == sorted(set(times))
+    assert kept.predicted_replicas[1:].tolist() == [p.decisions.predicted_replicas[p.row] for p in posted][1:]
+    assert kept.raw_load[1:].tolist() == [7_000.0] * 4, "what was read, though it is too much to believe"
+    assert (kept.load[1:] < 7_000.0).all()
+    assert kept.maximum.tolist() == [30] * 5
+    assert kept.tolerance.tolist() == [0.2] * 5
+    assert len(engine.journal.read(other, 0.0, clock()).t_s) == 5
+
+
+async def test_a_full_disk_stops_no_decision(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("no folder")
+    engine, _, clock = some_engine()
+    engine.journal = Journal(tmp_path / "var" / "journal.sqlite")
+    async with loop_of(engine), loop_of(engine.journal):
+        key = engine.declare(declared("web"))
+        await engine.first(key)
+        async with asyncio.timeout(10):
+            while engine.journal.trouble is None:
+                await asyncio.sleep(0.01)
+        await tick(engine, clock, 3)
+    assert engine.board.answer(key).t_s == clock()
+    assert len(engine.journal.read(key, 0.0, clock()).t_s) == 4

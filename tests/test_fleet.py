@@ -237,6 +237,21 @@ def test_a_fit_is_due_until_it_is_adopted():
     assert fleet.due_cutoff_s(0, WEDNESDAY_S + 7 * 3600) > due_s
 
 
+@pytest.mark.parametrize(("lead_s", "anew"), [(75.0, False), (90.0, True), (300.0, True), (30.0, True)])
+def test_a_model_for_another_lead_window_is_fitted_anew_within_the_hour(lead_s, anew):
+    fleet = some_fleet(1)
+    backfilled(fleet, 0, seasonal_load())
+    taught(fleet, 0, fleet.due_cutoff_s(0, WEDNESDAY_S))
+    fitted_s = int(fleet.models.cutoff_s[0])
+    fleet.follow(0, Running(4, 4, 2, 50, 0.1, lead_s=lead_s))
+    due_s = fleet.due_cutoff_s(0, fitted_s + 3700.0)
+    assert due_s == (fitted_s + 3600.0 if anew else -np.inf)
+    if anew:
+        taught(fleet, 0, due_s)
+        assert fleet.models.h[0] == fleet.columns.h[0]
+        assert fleet.due_cutoff_s(0, due_s + 3700.0) == -np.inf
+
+
 def test_a_workload_that_could_not_be_fitted_is_not_tried_again_at_once():
     fleet = some_fleet(1)
     backfilled(fleet, 0, lambda t_s: np.where(t_s > WEDNESDAY_S - 1800, 50.0, np.nan))

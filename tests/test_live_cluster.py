@@ -74,6 +74,13 @@ async def test_tolerances_are_those_that_the_api_server_kept(tmp_path: Path) -> 
         assert (running(cluster).tolerance, running(cluster).tolerance_down) == (0.0, 0.05)
 
 
+async def test_what_keda_pauses_one_way_stands_in_the_hpa(tmp_path: Path) -> None:
+    fake = a_cluster()
+    fake.put("horizontalpodautoscalers", hpa("web", spec={"behavior": {"scaleDown": {"selectPolicy": "Disabled"}}}))
+    async with serving(fake), live(fake, tmp_path) as cluster:
+        assert (running(cluster).grows, running(cluster).shrinks) == (True, False)
+
+
 async def test_behind_a_formula_no_band_is_assumed(tmp_path: Path) -> None:
     fake = a_cluster(spec={"advanced": {"scalingModifiers": {"formula": "max(a, b)", "target": "1"}}})
     async with serving(fake), live(fake, tmp_path) as cluster:

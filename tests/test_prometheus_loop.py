@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scaler.core.domain import Mode
-from scaler.engine import HISTORY_AGAIN_S, Engine
+from scaler.engine import Engine
 from scaler.errors import NotDecidedYet, StaleLoad, TriggerError
+from scaler.lookout import HISTORY_AGAIN_S
 from scaler.servers import Server
 from scaler.settings import Settings
 from scaler.sources import NoCluster
@@ -94,7 +95,7 @@ async def test_an_outage_is_held_then_fails_with_its_reason_and_recovers(fake: F
         fake.misbehave = None
         await tick(engine, clock)
         assert (await engine.first(key)).mode in {Mode.RECOVERY, Mode.NORMAL}
-        assert key not in engine.troubles
+        assert key not in engine.lookout.troubles
 
 
 async def test_a_history_that_could_not_be_read_is_read_once_the_server_is_back(fake: FakePrometheus) -> None:

@@ -74,4 +74,6 @@ def reached(value: FloatArray, replicas: IntArray, fleet: Workloads) -> IntArray
     counts = np.where(within, replicas, np.ceil(value - 1e-9).astype(np.int64))
     counts = np.where(fleet.hpa_maximum != UNKNOWN, np.minimum(counts, fleet.hpa_maximum), counts)
     counts = np.where(fleet.hpa_minimum != UNKNOWN, np.maximum(counts, fleet.hpa_minimum), counts)
+    counts = np.where(fleet.grows, counts, np.minimum(counts, replicas))
+    counts = np.where(fleet.shrinks, counts, np.maximum(counts, replicas))
     return np.where(replicas > 0, counts, UNKNOWN)

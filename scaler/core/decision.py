@@ -85,7 +85,7 @@ def decide(
     price_state = price.step(state.price, met, (low, high), alone, fleet, learning)
 
     earned, trusted = trust.step(_facts(seen, forecasts, available), state.trust, rules)
-    mode = trusted.mode
+    mode, cause, earned = trust.pinned(fleet.pinned, available, earned, trusted)
     served = policies.serve(mode, earned, (reactive, alone), predictive, state.decided)
     proposal = np.where(fleet.shadow, policies.serve_shadow(mode, reactive, state.decided), served)
     active, quiet = _activation(seen, forecasts, fleet, state)
@@ -121,7 +121,7 @@ def decide(
         reached=dead_band.reached(value, seen.replicas, fleet),
         active=active,
         mode=mode,
-        cause=trusted.cause,
+        cause=cause,
         evidence=trusted.evidence,
         drift=drift.worst(forecasts.drift)[0],
         earned=earned,

@@ -73,9 +73,15 @@ class Running:
     """Upwards and, unless `tolerance_down` says otherwise, downwards; NaN where the HPA states none."""
     override: int = UNKNOWN
     """Replicas that somebody fixed by hand, UNKNOWN where nobody did."""
+    pinned: int = UNKNOWN
+    """`Mode` that somebody fixed by hand, UNKNOWN where nobody did."""
     paused: bool = False
     """Whether scaling is paused: decisions are recorded and nothing more."""
     tolerance_down: float = math.nan
+    grows: bool = True
+    """Whether the HPA may add replicas at all …"""
+    shrinks: bool = True
+    """… and take some away: KEDA's paused-scale-out and paused-scale-in forbid it, as `selectPolicy: Disabled` does."""
     shadow: bool | None = None
     """Whether the reactive answer is to be served; None where the trigger decides."""
     rollback_s: float = -math.inf
@@ -186,8 +192,14 @@ class Workloads:
     """Most replica-hours per day (UTC) that prediction may spend, inf without a ceiling."""
     override: IntArray
     """Replicas fixed by hand, UNKNOWN where nobody did."""
+    pinned: IntArray
+    """`Mode` fixed by hand, UNKNOWN where nobody did."""
     paused: BoolArray
     """Whether scaling is paused: what runs stays, decisions are only recorded."""
+    grows: BoolArray
+    """Whether the HPA may add replicas …"""
+    shrinks: BoolArray
+    """… and take some away."""
     phase_s: FloatArray
     """When within each hour its slow work falls due, so that a fleet's spreads."""
 
@@ -338,7 +350,10 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
             [np.inf if w.max_replica_hours_per_day is None else w.max_replica_hours_per_day for w in workloads]
         ),
         override=counts([UNKNOWN] * len(workloads)),
+        pinned=counts([UNKNOWN] * len(workloads)),
         paused=np.zeros(len(workloads), np.bool_),
+        grows=np.ones(len(workloads), np.bool_),
+        shrinks=np.ones(len(workloads), np.bool_),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),
     )
 

@@ -2,6 +2,7 @@
 
     foresail.dev/override: {"replicas": 12, "from": "2026-09-16T10:00:00Z", "until": "2026-09-16T12:00:00Z",
                             "reason": "sale", "by": "ann"}
+    foresail.dev/override: {"mode": "Degraded", …}   the reactive rule, or with "Normal" the forecast, for a while
     foresail.dev/shadow: "true"                      serve the reactive answer, whatever the trigger says; or "false"
     foresail.dev/rollback: "2026-09-16T10:00:00Z"    use no model that was fitted to data up to then
 
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from scaler.core.domain import UNBOUNDED, UNKNOWN
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Mode
 
 PREFIX = "foresail.dev/"
 OVERRIDE, SHADOW, ROLLBACK = PREFIX + "override", PREFIX + "shadow", PREFIX + "rollback"
@@ -23,27 +24,48 @@ SKEW_S = 300.0
 """Difference of clocks that is borne: what begins no later than so far ahead has begun."""
 LONGEST_S = 30 * 86_400.0
 """Longest override: one without an end is one that everybody forgets."""
-FIELDS = ("replicas", "from", "until", "reason", "by")
+FIELDS = ("from", "until", "reason", "by")
+"""What every override says, beside its replicas or its mode."""
+PINNABLE = (Mode.NORMAL, Mode.DEGRADED)
+"""Modes that somebody may fix: serve the forecast, or the reactive rule. The others say what is known."""
 LONGEST_TEXT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Replicas fixed by hand."""
+    """Replicas, or a mode, fixed by hand."""
 
-    replicas: int
+    fixed: int | Mode
     from_s: float
     until_s: float
     reason: str
     by: str
 
+    @property
+    def replicas(self) -> int:
+        """UNKNOWN where a mode is fixed."""
+        return UNKNOWN if isinstance(self.fixed, Mode) else self.fixed
+
+    @property
+    def mode(self) -> int:
+        """UNKNOWN where replicas are fixed."""
+        return int(self.fixed) if isinstance(self.fixed, Mode) else UNKNOWN
+
+    @property
+    def what(self) -> str:
+        """What is fixed, in words."""
+        if isinstance(self.fixed, Mode):
+            return f"mode {self.fixed.label}"
+        return f"{self.fixed} {'replica' if self.fixed == 1 else 'replicas'}"
+
     def as_annotation(self) -> str:
         """The annotation's value."""
         stamps = {"from": stamp_of(self.from_s), "until": stamp_of(self.until_s)}
-        return json.dumps({"replicas": self.replicas, **stamps, "reason": self.reason, "by": self.by})
+        fixed = {"mode": self.fixed.label} if isinstance(self.fixed, Mode) else {"replicas": self.fixed}
+        return json.dumps({**fixed, **stamps, "reason": self.reason, "by": self.by})
 
     def __str__(self) -> str:
-        return f"{self.replicas} replicas until {stamp_of(self.until_s)} by {self.by}: {self.reason}"
+        return f"{self.what} until {stamp_of(self.until_s)} by {self.by}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,11 @@ class Steering:
     def replicas(self) -> int:
         """What is fixed by hand, UNKNOWN where nothing is."""
         return UNKNOWN if self.override is None else self.override.replicas
+
+    @property
+    def mode(self) -> int:
+        """Mode that is fixed by hand, UNKNOWN where none is."""
+        return UNKNOWN if self.override is None else self.override.mode
 
 
 NOTHING = Steering()
@@ -96,19 +123,31 @@ def override_of(text: str) -> Override:
         raise ValueError(f"must be JSON, not {text[:80]!r}") from error
     if not isinstance(asked, dict):
         raise ValueError(f"must be a JSON object, not {text[:80]!r}")  # noqa: TRY004 - one error for what is refused
-    wrong = sorted(set(asked) ^ set(FIELDS))
-    if wrong:
-        raise ValueError(f"must have exactly the keys {', '.join(FIELDS)}: look at {', '.join(wrong)}")
-    replicas = asked["replicas"]
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= UNBOUNDED:
-        raise ValueError(f"replicas must be a whole number from 0 to {UNBOUNDED}, not {replicas!r}")
+    wrong = sorted(set(asked) - {"replicas", "mode"} ^ set(FIELDS))
+    if wrong or ("replicas" in asked) == ("mode" in asked):
+        wrong = wrong or ["replicas", "mode"]
+        raise ValueError(f"must have the keys {', '.join(FIELDS)} and replicas or mode: look at {', '.join(wrong)}")
+    fixed = _replicas(asked["replicas"]) if "replicas" in asked else _mode(asked["mode"])
     reason, by = asked["reason"], asked["by"]
     if not (isinstance(reason, str) and isinstance(by, str) and reason.strip() and len(reason) + len(by) <= 500):
         raise ValueError("reason and by must be text of at most 500 characters, and the reason must be given")
     from_s, until_s = moment(asked["from"]), moment(asked["until"])
     if not 0.0 < until_s - from_s <= LONGEST_S:
         raise ValueError(f"must end after it begins, and within {LONGEST_S / 86_400.0:g} days")
-    return Override(replicas, from_s, until_s, reason, by)
+    return Override(fixed, from_s, until_s, reason, by)
+
+
+def _replicas(stated: object) -> int:
+    if not isinstance(stated, int) or isinstance(stated, bool) or not 0 <= stated <= UNBOUNDED:
+        raise ValueError(f"replicas must be a whole number from 0 to {UNBOUNDED}, not {stated!r}")
+    return stated
+
+
+def _mode(stated: object) -> Mode:
+    for mode in PINNABLE:
+        if stated == mode.label:
+            return mode
+    raise ValueError(f"mode must be {' or '.join(mode.label for mode in PINNABLE)}, not {str(stated)[:40]!r}")
 
 
 def _in_force(override: Override, now_s: float) -> Override:

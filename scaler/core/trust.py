@@ -15,7 +15,7 @@ import numpy as np
 
 from forecasting import drift
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core.domain import Mode
+from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.plausibility import Doubt
 
 
@@ -65,6 +65,8 @@ class Cause(IntEnum):
     STALE = 18
     SILENT = 19
     FROZEN = 20
+    PINNED = 21
+    """Not an event: what a fixed mode is recorded with."""
 
     @property
     def label(self) -> str:
@@ -94,6 +96,7 @@ LABELS = {
     Cause.STALE: "no fresh sample of the load",
     Cause.SILENT: "no sample of the load for too long",
     Cause.FROZEN: "the load repeats itself: a frozen sensor",
+    Cause.PINNED: "fixed by hand",
 }
 DRIFT = {part: Cause[part.name] for part in drift.Part}
 """Event of each part that may drift."""
@@ -294,6 +297,24 @@ def _events(facts: Facts, state: TrustState, earned: FloatArray, rules: TrustRul
     ):
         event = np.where(holds, cause, event)
     return event, alarmed_s
+
+
+def pinned(
+    wanted: IntArray, available: BoolArray, earned: FloatArray, state: TrustState
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Mode, cause and w that count, (B,) each, where somebody has fixed the mode; UNKNOWN is nobody.
+
+    The ladder goes on beneath, so that the end of it finds the state that history gives. A silence stays a silence, and
+    without a forecast there is none to serve.
+    """
+    silenced = (state.mode == Mode.HOLDING) | (state.mode == Mode.FAILED)
+    forecast = wanted == Mode.NORMAL
+    counts = (wanted != UNKNOWN) & ~silenced & (available | ~forecast)
+    return (
+        np.where(counts, wanted, state.mode),
+        np.where(counts, int(Cause.PINNED), state.cause),
+        np.where(counts, forecast.astype(np.float64), earned),
+    )
 
 
 def refit_due_s(state: TrustState, rules: TrustRules) -> FloatArray:

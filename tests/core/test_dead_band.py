@@ -288,5 +288,15 @@ def test_tolerances_that_differ_count_each_their_way():
     assert reached(loads(value), counts(20), some_fleet(tolerance=0.0, tolerance_down=0.3))[0] == 20
 
 
+@pytest.mark.parametrize(
+    ("wanted", "grows", "shrinks", "kept"),
+    [(30, False, True, 20), (10, True, False, 20), (30, True, False, 30), (10, False, True, 10)],
+)
+def test_an_hpa_whose_scaling_is_paused_one_way_goes_the_other_only(wanted, grows, shrinks, kept):
+    columns = {"grows": grows, "shrinks": shrinks}
+    assert reached(loads(float(wanted)), counts(20), some_fleet(**columns))[0] == kept
+    assert sent(wanted, 20, **columns) == sent(wanted, 20)
+
+
 def test_nobody_can_say_what_the_hpa_does_on_unknown_replicas():
     assert reached(loads(7.0), counts(UNKNOWN), some_fleet())[0] == UNKNOWN

@@ -13,7 +13,7 @@ from forecasting.forecast import LEVELS
 from scaler.core import hpa
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads, take
-from scaler.core.trust import TrustRules
+from scaler.core.trust import Cause, TrustRules
 from tests.fakes import WEDNESDAY_S, counts, few, some_fleet, some_forecasts, some_observations
 
 RULES = TrustRules()
@@ -192,6 +192,22 @@ def test_a_forecast_below_the_load_ends_at_the_load_floor():
 def test_in_shadow_the_reactive_answer_is_served_and_the_forecast_recorded():
     made, _ = one(forecasts=some_forecasts(peak=180.0), shadow=True)
     assert (made.predictive[0], made.predicted_replicas[0]) == (18, 10)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "seen", "mode", "replicas"),
+    [
+        (Mode.DEGRADED, {"load": 100.0}, Mode.DEGRADED, 10),
+        (Mode.NORMAL, {"load": 100.0, "history_s": 7 * 3600.0}, Mode.NORMAL, 18),
+        (Mode.NORMAL, {"load": np.nan, "stale_s": 120.0}, Mode.HOLDING, 18),
+    ],
+)
+def test_a_mode_fixed_by_hand_counts_and_a_silence_is_still_held(pinned, seen, mode, replicas):
+    made, after = one(some_observations(**seen), some_forecasts(peak=180.0), pinned=int(pinned))
+    assert (made.mode[0], made.predicted_replicas[0]) == (mode, replicas)
+    assert (made.cause[0] == Cause.PINNED) == (mode == pinned)
+    free, state = one(some_observations(**seen), some_forecasts(peak=180.0))
+    assert after.trust.mode[0] == state.trust.mode[0] == free.mode[0]
 
 
 def test_the_yardstick_runs_on_its_own_replicas():

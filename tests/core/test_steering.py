@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.core.domain import UNKNOWN
+from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.steering import NOTHING, OVERRIDE, ROLLBACK, SHADOW, Override, moment, override_of, read, stamp_of
 
 NOON_S = moment("2026-09-16T12:00:00Z")
@@ -31,6 +31,13 @@ def test_an_override_is_in_force_until_it_ends() -> None:
     assert "expired at 2026-09-16T13:00:00Z" in read({OVERRIDE: override()}, NOON_S + 3600).refused[0]
 
 
+def test_a_mode_may_be_fixed_instead_of_replicas() -> None:
+    said = read({OVERRIDE: override(replicas="absent", mode="Degraded")}, NOON_S)
+    assert (said.mode, said.replicas) == (Mode.DEGRADED, UNKNOWN)
+    assert str(said.override) == "mode Degraded until 2026-09-16T13:00:00Z by ann: sale"
+    assert read({OVERRIDE: override()}, NOON_S).mode == UNKNOWN
+
+
 def test_an_override_from_a_clock_that_is_far_ahead_waits_and_says_so() -> None:
     said = read({OVERRIDE: override()}, NOON_S - 3901)
     assert said.override is None
@@ -45,7 +52,11 @@ def test_an_override_from_a_clock_that_is_far_ahead_waits_and_says_so() -> None:
         ({"replicas": True}, "replicas must be a whole number"),
         ({"replicas": 1e9}, "replicas must be a whole number"),
         ({"until": "absent"}, "look at until"),
-        ({"mode": "Normal"}, "look at mode"),
+        ({"mode": "Normal"}, "replicas or mode: look at replicas, mode"),
+        ({"replicas": "absent"}, "replicas or mode: look at replicas, mode"),
+        ({"replicas": "absent", "mode": "Holding"}, "mode must be Normal or Degraded, not 'Holding'"),
+        ({"replicas": "absent", "mode": 5}, "mode must be Normal or Degraded, not '5'"),
+        ({"pods": 5}, "look at pods"),
         ({"reason": " "}, "the reason must be given"),
         ({"until": "2026-09-16T11:00:00Z"}, "must end after it begins"),
         ({"until": "2027-09-16T11:00:00Z"}, "within 30 days"),
@@ -71,8 +82,9 @@ def test_other_annotations_are_understood_or_named() -> None:
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    wanted = Override(12, NOON_S, NOON_S + 60, 'a "reason"', "ann")
-    assert override_of(wanted.as_annotation()) == wanted
+    for fixed in (12, Mode.NORMAL):
+        wanted = Override(fixed, NOON_S, NOON_S + 60, 'a "reason"', "ann")
+        assert override_of(wanted.as_annotation()) == wanted
     assert stamp_of(NOON_S) == "2026-09-16T12:00:00Z"
 
 
