@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core.domain import HPA_SYNC_S, UNBOUNDED, UNKNOWN, Workloads, window_steps
+from scaler.core.domain import HPA_SYNC_S, Workload, Workloads, columns_of, take, window_steps
 from scaler.core.simulator.constants import FLEET_UTILISATION, SYNC_S
 from scaler.core.simulator.service import latency_target_s
 
@@ -279,29 +279,21 @@ def faulty(peak: FloatArray, draw: Draw, step: int) -> FloatArray:
 
 def fleet_of(draw: Draw) -> Workloads:
     """What is configured: the stated capacity, and a threshold at the usual share of it. (B,)"""
-    n = len(draw.price)
-    ones = np.ones(n, np.int64)
-    return Workloads(
+    one = columns_of([Workload("world", "world", "0", threshold=1.0, capacity=1.0)])
+    same = take(one, np.zeros(len(draw.price), np.int64))
+    return replace(
+        same,
         threshold=np.where(draw.queue, draw.patience_s, FLEET_UTILISATION.value) * draw.stated,
         capacity=draw.stated,
         queue=draw.queue,
-        capacity_known=np.ones(n, np.bool_),
-        activation=np.zeros(n),
-        slo=np.full(n, np.nan),
         h=window_steps(draw.lead_s, SYNC_S.value),
         lead_s=draw.lead_s,
         tolerance=draw.tolerance,
         tolerance_down=draw.tolerance,
-        minimum=ones,
-        maximum=np.full(n, UNBOUNDED),
-        hpa_minimum=ones,
-        hpa_maximum=np.full(n, UNBOUNDED),
+        minimum=np.maximum(same.minimum, 1),
+        hpa_minimum=np.maximum(same.minimum, 1),
+        hpa_maximum=same.maximum,
         latency_target_s=np.where(draw.read[:, 2] | draw.queue, draw.patience_s, np.nan),
-        shadow=np.zeros(n, np.bool_),
-        replica_hours=np.full(n, np.inf),
-        override=np.full(n, UNKNOWN),
-        paused=np.zeros(n, np.bool_),
-        phase_s=np.zeros(n),
     )
 
 

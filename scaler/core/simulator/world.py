@@ -173,7 +173,7 @@ class ClusterWorld:
         """Move, and let a minute pass. The episodes of a batch end together."""
         state.learned = learned.moved(action, state.learned)
         self.pass_minute(state, rng)
-        ended = np.full(len(action), state.step + SYNCS >= self.ranges.steps)
+        ended = np.full(len(action), state.step >= self.ranges.steps)
         return state, reward(state.minute, state.draw), ended
 
     def pass_minute(self, state: Episode, rng: np.random.Generator) -> None:
