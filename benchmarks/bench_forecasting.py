@@ -11,8 +11,9 @@ import numpy as np
 from forecasting import catalog, conformal, ensemble
 from forecasting.forecast import FloatArray
 from forecasting.series import DAY_S, Rows
-from scaler.core.domain import Samples, Workload, columns_of
+from scaler.core.domain import Workload, columns_of
 from scaler.core.learning import learn, stacked
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules
 from scaler.fleet import Fleet
 

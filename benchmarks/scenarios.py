@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray
-from scaler.core.domain import Mode, Samples, Workload
+from scaler.core.domain import Mode, Workload
 from scaler.core.learning import learn, stacked
+from scaler.core.signals import Samples
 from scaler.core.simulator.cluster import Answer, Cluster, Seen, Setup, World
 from scaler.core.simulator.controllers import shipped_rules, trigger_rules
 from scaler.core.simulator.load import Load, trailing_mean
 from scaler.core.simulator.pods import FixedStartUp
 from scaler.core.trust import Cause, TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
 START_S = 1_789_516_800.0

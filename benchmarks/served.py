@@ -17,8 +17,8 @@ from aiohttp import web
 
 from forecasting.forecast import FloatArray
 from scaler.access import Access
-from scaler.core.domain import Signal
 from scaler.core.learning import learn
+from scaler.core.signals import Signal
 from scaler.core.trigger import parse_workload
 from scaler.engine import Engine
 from scaler.proto import externalscaler_pb2 as pb

@@ -38,26 +38,28 @@ class Agent:
         """Number of actions."""
         return len(self.biases[-1])
 
-    def probabilities(self, observation: FloatArray) -> FloatArray:
+    def logits(self, observation: FloatArray) -> FloatArray:
         """Of each action, (B, A)."""
         n = len(observation)
         padded = np.zeros((-(-n // TILE) * TILE, self.n_observed))
         padded[:n] = observation
-        tiles = [self._logits(padded[at : at + TILE]) for at in range(0, len(padded), TILE)]
-        logits = np.concatenate(tiles)[:n] if tiles else np.zeros((0, self.n_actions))
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+        tiles = [self._layers(padded[at : at + TILE]) for at in range(0, len(padded), TILE)]
+        return np.concatenate(tiles)[:n] if tiles else np.zeros((0, self.n_actions))
 
-    def _logits(self, rows: FloatArray) -> FloatArray:
+    def _layers(self, rows: FloatArray) -> FloatArray:
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             rows = np.tanh(rows @ weight + bias)
         return np.asarray(rows @ self.weights[-1] + self.biases[-1])
 
-    def act(self, observation: FloatArray, owed: FloatArray) -> tuple[IntArray, FloatArray]:
-        """The action of each row, (B,), and what is owed to each action after it, (B, A), zeros at first."""
-        owed = owed + self.probabilities(observation)
-        action = owed.argmax(axis=1)
-        return action, owed - (np.arange(self.n_actions) == action[:, None])
+    def act(self, observation: FloatArray) -> IntArray:
+        """The likeliest action of each row, (B,)."""
+        return np.asarray(self.logits(observation).argmax(axis=1))
+
+    def probabilities(self, observation: FloatArray) -> FloatArray:
+        """Of each action, (B, A)."""
+        logits = self.logits(observation)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def arrays(self) -> dict[str, FloatArray]:
         """What is written to a file."""

@@ -25,7 +25,7 @@ class PpoConfig:
     minibatch: int = 2048
     epochs: int = 4
     """Most passes over a rollout."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
     """Of Adam at the beginning; falls to 0 on a straight line."""
     clip: float = 0.2
     """How far the probability of an action may move in one update, as a share."""
@@ -33,7 +33,7 @@ class PpoConfig:
     """Per step: with a step of a minute what comes in half an hour still counts 0.4."""
     decay: float = 0.92
     """λ of the advantage estimates."""
-    entropy: float = 0.003
+    entropy: float = 0.001
     """Weight of the entropy at the beginning; falls with the learning rate."""
     value: float = 0.5
     """Weight of the value loss."""

@@ -55,6 +55,14 @@ class BatchAnswer(Answer):
     predictions: list[PredictionAnswer | RefusedItem]
 
 
+class CapacityAnswer(Answer):
+    """A load per replica with its 95 % interval."""
+
+    load: float
+    low: float
+    high: float
+
+
 class WorkloadAnswer(Answer):
     """A tracked workload, briefly."""
 
@@ -63,6 +71,9 @@ class WorkloadAnswer(Answer):
     kind: str
     threshold: float
     capacity: float | None
+    """As stated."""
+    capacity_learnt: CapacityAnswer | None
+    """What one replica was found to bear, null where that is not identifiable."""
     lead_s: float
     inactive_keys: list[str]
     """Trigger keys that were understood but whose feature is not built into this version."""

@@ -178,3 +178,68 @@ def backtest(**options: Any) -> None:
         left = "nothing was written" if options["suite"] is None else "the finished cases stay"
         click.echo(f"foresail backtest: interrupted, {left}", err=True)
         sys.exit(130)
+
+
+@main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option(
+    "--days", type=click.FloatRange(min=0.25), default=14.0, show_default=True, help="Newest days to look at."
+)
+@click.option("--lead", help="From asking for a replica to its serving, such as 90s  [default: fitted to the journal]")
+@click.option(
+    "--var",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="FORESAIL_VAR",
+    default=Path("var"),
+    show_default=True,
+    help="Folder for state of the service, with its journal.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def impact(workload: str, **options: Any) -> None:
+    """Say what prediction has changed so far, or would change, against the reactive rule and the forecast alone.
+
+    Replays the journal's load through a simulator fitted to the workload. Exit code: 0 with an answer, 2 without.
+    """
+    from rich.console import Console  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+
+    from scaler.command_impact import answer  # noqa: PLC0415
+
+    try:
+        answer(workload, options, Console())
+    except ForesailError as error:
+        click.echo(f"foresail impact: {error}", err=True)
+        sys.exit(2)
+
+
+@main.group()
+def train() -> None:
+    """Train what learns from many histories; needs PyTorch (`pip install 'foresail[train]'`)."""
+
+
+@train.command()
+@click.argument("histories", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--family", type=click.Choice(["rate", "queue"]), default="rate", show_default=True)
+@click.option(
+    "--only", multiple=True, help="Name of a history (file name without .csv); may be repeated. Default: all."
+)
+@click.option(
+    "--lead", multiple=True, type=click.FloatRange(min=15), default=(300.0,), show_default=True, help="Lead times, s."
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of which the best is kept.")
+@click.option("--episodes", type=click.IntRange(1), default=40, show_default=True, help="Of 256 worlds, per seed.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("agent"), show_default=True)
+def agent(**options: Any) -> None:
+    """Train the policy that moves what the forecast asks for, on the CSV files (timestamp,value) of HISTORIES.
+
+    Ends with a model card that says where the policy may be used: where it beat forecast-only, and nowhere else.
+    Interrupted, the same command goes on.
+    """
+    from scaler.command_train_agent import answer  # noqa: PLC0415 - only this command trains
+
+    try:
+        answer(options)
+    except ForesailError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("foresail train: interrupted; the same command goes on", err=True)
+        sys.exit(130)

@@ -10,7 +10,8 @@ import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
 from scaler.core import hpa
-from scaler.core.domain import DEFAULT_TOLERANCE, HPA_SYNC_S, Running, Signal, Workload
+from scaler.core.domain import DEFAULT_TOLERANCE, HPA_SYNC_S, Running, Workload
+from scaler.core.signals import Signal
 from scaler.core.trigger import parse_workload
 from scaler.replay import Replay, Series
 from scaler.roster import Key

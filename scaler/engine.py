@@ -23,13 +23,14 @@ from scaler.core.agenda import Agenda, check
 from scaler.core.domain import Decisions, Mode, Workload, take
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
 from scaler.journal import Journal
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
 from scaler.record import records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
+from scaler.sightings import Sightings
 
 log = structlog.get_logger("foresail.engine")
 
@@ -39,6 +40,8 @@ TURNS = 8
 """Turns of the event loop between two tiles; an idle one takes microseconds."""
 CHORES_S = 15.0
 """Between looks for due fits and forgotten workloads: most of a fit's budget is for the fit."""
+FEEDBACK_READERS = 8
+"""Workloads whose feedback is read at once: slow answers keep only each other waiting."""
 READY_WITHIN_S = 120.0
 """A loop that is later than this should not be asked: another replica may keep up."""
 LOUD = (Mode.DEGRADED, Mode.HOLDING, Mode.FAILED)
@@ -165,6 +168,8 @@ class Engine:
                 tasks.create_task(self._beat(step_s))
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
+            for _ in range(FEEDBACK_READERS):
+                tasks.create_task(self.lookout.read_feedback())
             for _ in range(self.settings.fit_workers):
                 tasks.create_task(self.lessons.teach())
 

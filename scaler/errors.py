@@ -4,6 +4,7 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+├── AgentFolderError        a folder that holds no agent, or one of other observations or moves
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
@@ -39,6 +40,10 @@ class RequestError(ForesailError):
 
 class HistoryError(ForesailError):
     """A load history that cannot be judged."""
+
+
+class AgentFolderError(ForesailError):
+    """A folder that holds no agent that could be used."""
 
 
 class UnknownWorkload(ForesailError):  # noqa: N818 - reads as the fact it states

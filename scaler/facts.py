@@ -9,6 +9,7 @@ import numpy as np
 from forecasting.ahead import day_ahead
 from scaler.announcer import Fact
 from scaler.board import Posted
+from scaler.core import capacity
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Mode
 from scaler.core.guardrails import replicas_for
 from scaler.core.start_up import LeadTime
@@ -61,6 +62,7 @@ class Watchman:
             found += _peak(posted, fleet, row) or self._day(key, int(fleet.columns.maximum[row]))
             found += self._band(key, posted, fleet, row)
             found += _bounds(steered.override, fleet, row)
+            found += _capacity(fleet, row)
         return found + self._lead(key, lead)
 
     def forget(self, keys: set[Key]) -> None:
@@ -151,6 +153,14 @@ def _peak(posted: Posted, fleet: Fleet, row: int) -> list[Fact]:
     until_s = posted.t_s + float(fleet.columns.lead_s[row]) - HPA_SYNC_S
     said = f"forecast peak until {_clock(until_s)} UTC needs {needed} replicas, maximum is {maximum}"
     return [Fact("PeakAboveMaximum", said)]
+
+
+def _capacity(fleet: Fleet, row: int) -> list[Fact]:
+    workload, found = fleet.workloads[row], capacity.of_row(fleet.capacity, row)
+    if workload is None or workload.capacity is None or found is None or not found.contradicts(workload.capacity):
+        return []
+    said = f"capacity is stated as {workload.capacity:g}, one replica was found to bear {found}"
+    return [Fact("CapacityDiffers", said)]
 
 
 def _bounds(override: Override | None, fleet: Fleet, row: int) -> list[Fact]:

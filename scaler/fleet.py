@@ -5,7 +5,7 @@ Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisio
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from forecasting.calendar import Places
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, Rows
-from scaler.core import plausibility, price, watch
+from scaler.core import capacity, plausibility, price, watch
 from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
@@ -25,7 +25,6 @@ from scaler.core.domain import (
     Forecasts,
     Observations,
     Running,
-    Samples,
     Workload,
     Workloads,
     columns_of,
@@ -36,38 +35,13 @@ from scaler.core.domain import (
 )
 from scaler.core.learning import FIT_BUDGET_S, YOUNG_PERIOD_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
+from scaler.sightings import Sightings
 
 OTHER_LEAD = 1.25
 """Ratio of today's lead window to the fitted one from which it is fitted anew at the next hour."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sightings:
-    """What the doors saw of some rows at one tick."""
-
-    load: FloatArray
-    """NaN where missing."""
-    arrivals: FloatArray
-    """Stated arrivals of queues per second, NaN where nobody measures them."""
-    replicas: IntArray
-    ready: IntArray
-    """UNKNOWN where not read."""
-    feedback: FloatArray
-    """CPU, memory, latency, queue depth, (B, 4); NaN where absent."""
-
-    @staticmethod
-    def nothing(n: int) -> "Sightings":
-        """Nothing was seen of n rows; to be filled in."""
-        return Sightings(
-            np.full(n, np.nan),
-            np.full(n, np.nan),
-            np.full(n, UNKNOWN),
-            np.full(n, UNKNOWN),
-            np.full((n, 4), np.nan),
-        )
-
 
 LONGEST_STALE_S = 6 * 3600.0
 """Longest that a lead window is drawn out for a stale row: its width is paid for by every row of the batch."""
@@ -91,8 +65,10 @@ class Fleet:
         self._ensemble = ensemble.initial_state(n_rows)
         self._watch = watch.initial_state(n_rows)
         self._plausible = plausibility.initial_state(n_rows)
+        self.capacity = capacity.initial_state(n_rows)
+        """What one replica bears, as learnt."""
         self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
-        self._depth, self._arrivals = np.full((2, n_rows), np.nan)
+        self._depth, self._arrivals, self._work = np.full((3, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
         self._places: Places | None = None
@@ -111,6 +87,7 @@ class Fleet:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
         before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
+        self._use_capacity(slice(row, row + 1))
         if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
             self._week = -1
             self._restate(np.array([row]))
@@ -132,8 +109,9 @@ class Fleet:
         put(self._ensemble, at, ensemble.initial_state(1))
         put(self._watch, at, watch.initial_state(1))
         put(self._plausible, at, plausibility.initial_state(1))
+        put(self.capacity, at, capacity.initial_state(1))
         self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
-        self._depth[row], self._arrivals[row] = np.nan, np.nan
+        self._depth[row] = self._arrivals[row] = self._work[row] = np.nan
 
     def _grow(self) -> None:
         n = len(self.workloads)
@@ -145,11 +123,13 @@ class Fleet:
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
         self._watch = stacked([self._watch, watch.initial_state(n)])
         self._plausible = stacked([self._plausible, plausibility.initial_state(n)])
+        self.capacity = stacked([self.capacity, capacity.initial_state(n)])
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
         self._skipped_s = np.append(self._skipped_s, never)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
+        self._work = np.append(self._work, nothing)
         self.workloads += [None] * n
         self._free = list(range(n, 2 * n))[::-1]
 
@@ -317,6 +297,8 @@ class Fleet:
         arrivals = self._arrivals_of(rows, seen, columns)
         accepted = self._accepted(rows, seen, columns)
         self.ring.put(rows, np.where(columns.queue, arrivals, accepted.kept))
+        cleared = seen.arrivals - (seen.load - self._depth[rows]) / self.step_s
+        self._work[rows] = np.where(columns.queue, cleared, accepted.load)
         self._read_s[rows] = np.where(np.isnan(seen.load), self._read_s[rows], t_s)
         self._good_s[rows] = np.where(np.isnan(accepted.load), self._good_s[rows], t_s)
         return Observations(
@@ -406,4 +388,21 @@ class Fleet:
         )
         put(self._state, rows, state)
         self._depth[rows], self._arrivals[rows] = seen.load, seen.arrivals
+        self._learn_capacity(rows, seen)
         return decisions
+
+    def _learn_capacity(self, rows: slice, seen: Observations) -> None:
+        """Take a tick's feedback as a lesson in what a replica bears; from the next tick on it may be in force."""
+        columns, was = self._part(self.columns, rows), self._part(self.capacity, rows)
+        now = capacity.step(self._work[rows], seen, columns, was)
+        put(self.capacity, rows, now)
+        if now.load is not was.load:
+            self._use_capacity(rows)
+
+    def _use_capacity(self, rows: slice) -> None:
+        """Put what was learnt in force where it is wanted and known; elsewhere what is stated stays."""
+        columns, auto, learnt = self.columns, self.columns.capacity_auto[rows], self.capacity.load[rows]
+        used = capacity.in_force(columns.capacity[rows], learnt, columns.threshold[rows])
+        columns.capacity[rows] = np.where(auto, used, columns.capacity[rows])
+        known = np.where(auto & columns.queue[rows], ~np.isnan(learnt), columns.capacity_known[rows])
+        columns.capacity_known[rows] = known

@@ -10,13 +10,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import numpy as np
 import structlog
 
-from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Running, Samples, Signal, Workload
+from forecasting.forecast import FloatArray
+from scaler.core.domain import LARGEST_LOAD, NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Running, Workload
+from scaler.core.signals import FEEDBACK, Samples, Signal
 from scaler.errors import SourceError
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
 from scaler.ring import BUCKETS_S, COARSE_S, FINE_S
-from scaler.roster import Key, Roster
+from scaler.roster import Key, Roster, key_of
+from scaler.sightings import Sightings
 
 log = structlog.get_logger("foresail.lookout")
 
@@ -77,11 +81,16 @@ class Lookout:
         self.troubles: dict[Key, str] = {}
         """Why the newest sample of a workload could not be read."""
         self._history_due_s: dict[Key, float] = {}
+        self._feedback: dict[Key, tuple[float, FloatArray]] = {}
+        """Stamp and values of the newest feedback."""
+        self._asked: asyncio.Queue[tuple[Key, float]] = asyncio.Queue()
+        self._under_way: set[Key] = set()
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a workload that is tracked no more."""
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
+        self._feedback.pop(key, None)
 
     def without_history(self, key: Key, reason: str) -> None:
         """Remember that a history could not be read, and try it again with a sample that can."""
@@ -108,6 +117,43 @@ class Lookout:
         else:
             self._found(key, float(seen.load[row]), missed_s)
         self.look_at_cluster(fleet, key, row, t_s, seen)
+        self._look_at_feedback(key, workload, row, t_s, seen)
+
+    def _look_at_feedback(self, key: Key, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
+        """Take what was read since the tick before, and ask for the next: no decision waits for feedback."""
+        stamp_s, values = self._feedback.get(key, (-math.inf, seen.feedback[row]))
+        if t_s - stamp_s <= 2.0 * workload.step_s:
+            seen.feedback[row] = values
+        if key not in self._under_way:
+            self._under_way.add(key)
+            self._asked.put_nowait((key, t_s))
+
+    async def read_feedback(self) -> None:
+        """Read CPU, memory, latency and queue depth of those that were asked for, until cancelled."""
+        while True:
+            key, t_s = await self._asked.get()
+            try:
+                if key in self._rows:
+                    workload = self._roster.entries[key].workload
+                    self._feedback[key] = t_s, await self._read_signals(workload, t_s)
+            finally:
+                self._under_way.discard(key)
+
+    async def _read_signals(self, workload: Workload, t_s: float) -> FloatArray:
+        """CPU, memory, latency and queue depth at `t_s`, (4,); NaN where nobody tells."""
+        values = np.full(len(FEEDBACK), np.nan)
+        pushed = workload.server_address is None
+        for column, signal in enumerate(FEEDBACK):
+            if not pushed and workload.query_of(signal) is None:
+                continue
+            try:
+                async with asyncio.timeout(self._read_timeout_s):
+                    values[column] = (await self._source.read(workload, signal, t_s, 1, workload.step_s)).mean[-1]
+            except (SourceError, TimeoutError):
+                continue
+            except Exception:  # a defect of one source: the other signals and workloads go on
+                log.exception("feedback not read", workload=str(key_of(workload)), signal=signal.value)
+        return np.where((values >= 0) & (values <= LARGEST_LOAD), values, np.nan)
 
     async def _look_at_replicas(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
         """Read how many replicas run, where a query tells; a failure leaves them unknown for this tick."""

@@ -14,16 +14,18 @@ from typing import Any, TextIO
 import numpy as np
 
 from forecasting.forecast import LEVELS
+from scaler.core import capacity
 from scaler.core.agenda import check
 from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
 from scaler.core.guardrails import held_by
 from scaler.core.learning import learn
+from scaler.core.signals import FEEDBACK
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import Cause, TrustRules
 from scaler.errors import ForesailError, ObservationError
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 
-FEEDBACK = ("cpu", "memory", "latency", "queue")
 ROW = slice(0, 1)
 MAX_LINE = 65_536
 """Longest line that is read, in characters."""
@@ -89,10 +91,22 @@ class Pipe:
         """What a person should know after the run."""
         if self.workload.inactive:
             yield f"understood, but not active in this version: {', '.join(self.workload.inactive)}"
+        yield from self._on_capacity()
         if self._refused:
             yield f"{self._refused} samples were negative, infinite or beyond 1e30 and count as missing"
         if self._refits:
             yield f"{self._refits} refits took {self._refit_s:.2f} s, {self._refit_s / self._refits:.2f} s each"
+
+    def _on_capacity(self) -> Iterator[str]:
+        """What was learnt of the capacity, where that was wanted or is another than stated."""
+        stated = self.workload.capacity
+        found = None if self._fleet is None else capacity.of_row(self._fleet.capacity, 0)
+        if self.workload.capacity_auto and found is None:
+            yield f"what one replica bears is not identifiable: the threshold, {self.workload.threshold:g}, is used"
+        elif self.workload.capacity_auto:
+            yield f"one replica was found to bear {found}"
+        elif stated is not None and found is not None and found.contradicts(stated):
+            yield f"capacity is stated as {stated:g}, one replica was found to bear {found}"
 
     def _remember(self, t_s: float, load: float) -> None:
         if self._fleet is not None:
@@ -145,7 +159,7 @@ class Pipe:
         sightings.arrivals[0] = self._load_of(observation, "arrivals")
         sightings.replicas[0] = _count_of(observation, "replicas")
         sightings.ready[0] = _count_of(observation, "ready")
-        sightings.feedback[0] = [self._load_of(observation, name) for name in FEEDBACK]
+        sightings.feedback[0] = [self._load_of(observation, signal.value) for signal in FEEDBACK]
         return sightings
 
     def _load_of(self, observation: dict[str, Any], key: str) -> float:

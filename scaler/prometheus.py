@@ -24,7 +24,8 @@ from forecasting.forecast import FloatArray
 from forecasting.series import bucket_spacing
 from scaler import __version__
 from scaler.core.answer import error_in, series_of, shown, total_of
-from scaler.core.domain import Samples, Signal, Workload
+from scaler.core.domain import Workload
+from scaler.core.signals import Samples, Signal
 from scaler.credentials import TlsContexts, headers_of
 from scaler.errors import SourceError, TriggerError
 from scaler.servers import Server, allowed, server_for
@@ -103,11 +104,7 @@ class PrometheusSource:
 
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         """As `LoadSource.read`."""
-        query = {
-            Signal.LOAD: workload.query,
-            Signal.ARRIVALS: workload.arrival_query,
-            Signal.REPLICAS: workload.replicas_query,
-        }[signal]
+        query = workload.query_of(signal)
         if query is None:
             raise SourceError(f"{workload.namespace}/{workload.name} names no query, and no load was pushed")
         if spacing_s > bucket_spacing(workload.step_s):

@@ -22,7 +22,8 @@ import numpy as np
 import structlog
 
 from forecasting.forecast import FloatArray, IntArray
-from scaler.core.domain import UNKNOWN, Running, Samples, Signal, Workload
+from scaler.core.domain import UNKNOWN, Running, Workload
+from scaler.core.signals import FEEDBACK, Samples, Signal
 from scaler.errors import SourceError, StoreError
 from scaler.roster import Key
 from scaler.segments import DAY_S, MINUTE_S, RECORD, DayFiles, Records, day_of, minute_of, sealed
@@ -52,7 +53,7 @@ class Sample:
     replicas: int = UNKNOWN
     ready: int = UNKNOWN
     feedback: tuple[float, float, float, float] = (math.nan,) * 4
-    """CPU, memory, latency, queue depth: kept on disk, and not read by this version."""
+    """CPU, memory, latency, queue depth."""
 
 
 class _Track:
@@ -142,6 +143,8 @@ class _Series:
         self.newest_s = -math.inf
         self.running: tuple[float, float, int, int] | None = None
         """Stamp, spacing to the sample before, replicas and ready of the newest sample that had them."""
+        self.feedback: dict[Signal, tuple[float, float]] = {}
+        """Stamp and value of the newest sample of each signal."""
 
     def add(self, records: Records, now_s: float) -> None:
         """Remember records of this series."""
@@ -151,6 +154,12 @@ class _Series:
                 part = records[present]
                 samples = part["samples"].astype(np.int64)
                 self.tracks.setdefault(signal, _Track()).add(part["t"], part[column], samples, now_s)
+        for signal in FEEDBACK:
+            told = records[~np.isnan(records[signal.value])]
+            if len(told):
+                newest = told[told["t"].argmax()]
+                known = self.feedback.get(signal, (-math.inf, math.nan))
+                self.feedback[signal] = max(known, (float(newest["t"]), float(newest[signal.value])))
         counted = records[records["replicas"] != UNKNOWN]
         if len(counted):
             newest = counted[counted["t"].argmax()]
@@ -280,6 +289,8 @@ class PushedLoad:
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
         """As `LoadSource.read`; of minutes long past the maxima are not kept, there it is the mean."""
         series = self._series.get(series_number(workload.namespace, workload.name))
+        if series is not None and signal in FEEDBACK:
+            return _newest(series, signal, end_s, n, spacing_s)
         track = None if series is None else series.tracks.get(signal)
         if track is None:
             where = f"/v1/workloads/{workload.namespace}/{workload.name}/observations"
@@ -344,6 +355,15 @@ class PushedLoad:
             await asyncio.to_thread(self._files.rewrite, day, sealed(np.concatenate([np.zeros(0, RECORD), *parts])))
         except StoreError as error:
             log.warning("a day of pushed load was not made smaller; it stays as it is", error=str(error))
+
+
+def _newest(series: _Series, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+    """The newest sample, where it lies in the last interval or the one before it: no more is kept of feedback."""
+    stamp_s, value = series.feedback.get(signal, (-math.inf, math.nan))
+    values = np.full(n, np.nan)
+    if end_s - 2.0 * spacing_s < stamp_s <= end_s:
+        values[-1] = value
+    return Samples(values, values)
 
 
 def _minutes(number: int, series: _Series, day: int) -> Records:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Samples, Signal, Workload
+from scaler.core.domain import Workload
+from scaler.core.signals import Samples, Signal
 from scaler.errors import SourceError
 
 Series = Callable[[FloatArray], FloatArray]

@@ -10,7 +10,7 @@ import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
 from forecasting.series import DAY_S, History, LoadArray, bucket_spacing, coarse_spacing, summed_up
-from scaler.core.domain import Samples
+from scaler.core.signals import Samples
 
 FINE_S = 3 * 3600.0
 """Span kept at the step."""

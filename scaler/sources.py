@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from scaler.core.domain import NOTHING_RUNNING, Running, Samples, Signal, Workload
+from scaler.core.domain import NOTHING_RUNNING, Running, Workload
+from scaler.core.signals import Samples, Signal
 from scaler.errors import SourceError
 from scaler.lookout import Cluster, LoadSource
 from scaler.push import PushedLoad

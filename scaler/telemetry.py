@@ -12,11 +12,13 @@ from prometheus_client.registry import Collector
 from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.chores import Chores
+from scaler.core import capacity
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.engine import Engine
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.roster import Key
 
 WORKLOAD = ("namespace", "workload")
 
@@ -50,6 +52,11 @@ class EngineCollector(Collector):
         peak = GaugeMetricFamily(
             "foresail_forecast_peak_load", "Quantile of the lead window's peak.", labels=(*WORKLOAD, "level")
         )
+        bears = GaugeMetricFamily(
+            "foresail_capacity_load",
+            "Load that one replica is taken to bear, and what was learnt of it.",
+            labels=(*WORKLOAD, "kind"),
+        )
         mode = GaugeMetricFamily("foresail_mode", "1 for the mode that is served.", labels=(*WORKLOAD, "mode"))
         for key, entry in list(self._engine.roster.entries.items()):
             posted = self._engine.board.get(key)
@@ -81,9 +88,17 @@ class EngineCollector(Collector):
                     replicas.add_metric((*labels, kind), float(column[row]))
             for level, value in zip(LEVELS, made.peak[row], strict=True):
                 peak.add_metric((*labels, f"{level:g}"), float(value))
+            bears.add_metric((*labels, "used"), float(made.capacity[row]))
+            for kind, load in self._learnt_capacity(key).items():
+                bears.add_metric((*labels, kind), load)
             for each in Mode:
                 mode.add_metric((*labels, each.label), float(each is posted.mode))
-        yield from (*gauges.values(), replicas, peak, mode)
+        yield from (*gauges.values(), replicas, peak, bears, mode)
+
+    def _learnt_capacity(self, key: Key) -> dict[str, float]:
+        fleet, row = self._engine.row_of(key)
+        found = capacity.of_row(fleet.capacity, row)
+        return {} if found is None else {"learnt": found.load, "low": found.low, "high": found.high}
 
     def _loop(self) -> Iterator[Metric]:
         counters, roster = self._engine.counters, self._engine.roster

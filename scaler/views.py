@@ -5,14 +5,16 @@ from typing import Any
 
 from forecasting.forecast import LEVELS
 from scaler.board import Posted
+from scaler.core import capacity
+from scaler.core.capacity import Capacity
 from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
+from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
 from scaler.predictions import Prediction, model_name, outlook
 from scaler.roster import Key
 
-FEEDBACK = ("cpu", "memory", "latency", "queue")
 LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
 
 
@@ -55,6 +57,7 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
         "kind": workload.kind.value,
         "threshold": workload.threshold,
         "capacity": workload.capacity,
+        "capacity_learnt": capacity_view(capacity.of_row(fleet.capacity, row)),
         "lead_s": round(float(fleet.columns.lead_s[row]) - whole_lead_s(workload, 0.0), 3),
         "inactive_keys": list(workload.inactive),
         "trouble": engine.lookout.troubles.get(key),
@@ -78,6 +81,11 @@ def workload_view(engine: Engine, key: Key) -> dict[str, Any]:
     return view
 
 
+def capacity_view(found: Capacity | None) -> dict[str, float] | None:
+    """What one replica was found to bear, with its interval."""
+    return None if found is None else {"load": found.load, "low": found.low, "high": found.high}
+
+
 def decision_view(posted: Posted) -> dict[str, Any]:
     """The whole record of one decision."""
     made, row = posted.decisions, posted.row
@@ -93,7 +101,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "drift": number(float(made.drift[row])),
         "earned": float(made.earned[row]),
         "load": number(float(made.load[row])),
-        "feedback": {name: number(float(value)) for name, value in zip(FEEDBACK, made.feedback[row], strict=True)},
+        "feedback": {s.value: number(float(value)) for s, value in zip(FEEDBACK, made.feedback[row], strict=True)},
         "replicas": count(int(made.replicas[row])),
         "ready": count(int(made.ready[row])),
         "reactive": int(made.reactive[row]),

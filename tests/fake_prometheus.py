@@ -8,7 +8,8 @@ from ssl import SSLContext
 import numpy as np
 from aiohttp import web
 
-from scaler.core.domain import Samples, Signal, Workload
+from scaler.core.domain import Workload
+from scaler.core.signals import Samples, Signal
 from scaler.prometheus import Limits, PrometheusSource
 from scaler.servers import Server
 from tests.fakes import WEDNESDAY_S

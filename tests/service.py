@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Running, Samples, Signal, Workload
+from scaler.core.domain import Running, Workload
+from scaler.core.signals import FEEDBACK, Samples, Signal
 from scaler.core.trigger import parse_workload
 from scaler.engine import Engine
 from scaler.errors import SourceError, TriggerError
@@ -45,12 +46,18 @@ class FakeSource:
         self.broken: set[str] = set()
         self.refused: set[str] = set()
         self.reads: list[tuple[str, Signal, int]] = []
+        """Of everything but feedback."""
+        self.feedback: dict[tuple[str, Signal], float] = {}
 
     def admit(self, workload: Workload) -> None:
         if workload.name in self.refused:
             raise TriggerError(f"{workload.name} is refused")
 
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
+        if signal in FEEDBACK:
+            if (workload.name, signal) not in self.feedback:
+                raise SourceError(f"nobody measures {signal.value}")
+            return Samples(np.full(n, self.feedback[workload.name, signal]), np.full(n, np.nan))
         self.reads.append((workload.name, signal, n))
         if workload.name in self.broken:
             raise SourceError(f"{workload.name} is broken")

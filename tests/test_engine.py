@@ -10,7 +10,8 @@ import pytest
 
 from forecasting.series import History
 from scaler.core.agenda import Agenda
-from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
+from scaler.core.domain import UNKNOWN, Mode, Running, Workload
+from scaler.core.signals import Samples, Signal
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad, TooManyWorkloads, TriggerError
 from scaler.fleet import Fleet
 from scaler.journal import Journal

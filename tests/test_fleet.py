@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from forecasting import catalog
 from scaler.core.agenda import Agenda, Event, moment_of
-from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Samples, Workload
+from scaler.core.domain import NOTHING_RUNNING, UNBOUNDED, UNKNOWN, Kind, Mode, Running, Workload
 from scaler.core.learning import Learnt, learn
+from scaler.core.signals import Samples
 from scaler.core.trust import TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 from tests.core.test_decision import assert_same
 from tests.fakes import DAY_S, WEDNESDAY_S, few, seasonal_load
 

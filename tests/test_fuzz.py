@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from scaler.access import Access
-from scaler.core.domain import Samples, Signal, Workload
+from scaler.core.domain import Workload
+from scaler.core.signals import Samples, Signal
 from scaler.core.trigger import KEYS
 from scaler.engine import Engine
 from scaler.proto import externalscaler_pb2 as pb

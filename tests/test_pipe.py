@@ -137,8 +137,8 @@ def test_no_input_at_all_is_a_workload_that_cannot_be_understood():
 
 
 def test_keys_that_are_not_active_yet_are_named():
-    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "latencyQuery": "up", "cpuQuery": "up"})
-    assert "understood, but not active in this version: cpuQuery, latencyQuery" in err
+    _, _, err = ran(*live(1), declared={**DECLARED, "query": "up", "metricName": "load"})
+    assert "understood, but not active in this version: metricName" in err
 
 
 @pytest.mark.parametrize(
@@ -290,3 +290,36 @@ def test_a_wide_step_is_decided_on_its_own_grid():
     _, answers, _ = ran(*week(2 * DAY_S), *lines, declared=declared)
     assert [a["t"] for a in answers] == [line["t"] for line in lines]
     assert all(a["mode"] != "Failed" for a in answers)
+
+
+def minutes(n: int, cpu: bool = True) -> list[dict]:
+    """n minutes on 10 replicas that bear 25 each at 80 % of their CPU; the load swings in two hours."""
+    swing = 150.0 + 80.0 * np.sin(2 * np.pi * np.arange(n) / 120.0)
+    used = 0.1 + 0.7 * swing / 250.0
+    return [
+        {"t": WEDNESDAY_S + 60 * (i + 1), "load": swing[i], "replicas": 10, "ready": 10}
+        | ({"cpu": used[i]} if cpu else {})
+        for i in range(n)
+    ]
+
+
+def test_a_capacity_of_auto_is_learnt_and_decided_with():
+    declared = {"name": "web", "threshold": 10, "capacity": "auto", "step": "60s", "leadTime": "90s"}
+    _, learnt, err = ran(*week(DAY_S), *minutes(240), declared=declared)
+    _, without, told = ran(*week(DAY_S), *minutes(240, cpu=False), declared=declared)
+    assert "one replica was found to bear 25 (" in err
+    assert "is not identifiable: the threshold, 10, is used" in told
+    assert learnt[100] == without[100]
+    assert learnt[-1]["predictive"] <= 0.5 * without[-1]["predictive"]
+    assert learnt[-1]["reactive"] == without[-1]["reactive"]
+
+
+def test_a_stated_capacity_that_is_far_off_is_told_and_used():
+    declared = {"name": "web", "threshold": 10, "capacity": 14, "step": "60s", "leadTime": "90s"}
+    _, answers, err = ran(*minutes(240), declared=declared)
+    _, blind, told = ran(*minutes(240, cpu=False), declared=declared)
+    assert "capacity is stated as 14, one replica was found to bear 25 (" in err
+    assert answers == blind
+    assert "capacity" not in told
+    _, _, near = ran(*minutes(240), declared={**declared, "capacity": 24})
+    assert "capacity" not in near

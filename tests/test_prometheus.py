@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from aiohttp import web
 
-from scaler.core.domain import Signal
+from scaler.core.signals import Signal
 from scaler.prometheus import Limits
 from tests.fake_prometheus import FakePrometheus, asking, json_answer, read, server, source_of
 from tests.fakes import WEDNESDAY_S

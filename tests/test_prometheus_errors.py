@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from scaler.core.domain import Signal
+from scaler.core.signals import Signal
 from scaler.errors import SourceError, TriggerError
 from tests.fake_prometheus import FakePrometheus, asking, html, read, server, source_of, unprocessable
 from tests.fakes import WEDNESDAY_S

@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 import pytest
 
-from scaler.core.domain import Signal
+from scaler.core.signals import Signal
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.servers import Server
 from tests.fake_prometheus import source_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scaler.core.domain import Signal
+from scaler.core.signals import Signal
 from scaler.errors import SourceError
 from tests.fake_prometheus import FakePrometheus, asking, read, server, serving, source_of
 from tests.fakes import WEDNESDAY_S

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaler.core.domain import UNKNOWN, Signal
+from scaler.core.domain import UNKNOWN
+from scaler.core.signals import Signal
 from scaler.errors import SourceError
 from scaler.push import RETENTION_S, PushedLoad, Sample, series_number
 from scaler.roster import Key

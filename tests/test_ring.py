@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.core.domain import Samples
+from scaler.core.signals import Samples
 from scaler.ring import BUCKETS_S, COARSE_S, LoadRing
 from tests.fakes import DAY_S, WEDNESDAY_S
 

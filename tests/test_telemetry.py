@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.core import Metric
 
-from scaler.core.domain import Signal
+from scaler.core.signals import Signal
 from scaler.core.trigger import parse_workload
 from scaler.errors import SourceError
 from scaler.prometheus import PrometheusSource

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray, level_of
+from scaler.core.signals import Signal
 
 UNKNOWN = -1
 """A replica count that nobody could tell."""
@@ -39,26 +40,6 @@ class Kind(Enum):
     """A rate: shortage hurts at once."""
     QUEUE = "queue"
     """A backlog in messages, `threshold` messages per replica."""
-
-
-class Signal(Enum):
-    """What is read of a workload."""
-
-    LOAD = "load"
-    ARRIVALS = "arrivals"
-    """Messages per second that arrive in a queue."""
-    REPLICAS = "replicas"
-    """Replicas that run, where no cluster tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """A signal of one workload over n intervals, oldest first."""
-
-    mean: FloatArray
-    """Mean over each interval, NaN where missing, (n,)."""
-    maximum: FloatArray
-    """Largest sample inside each interval, (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +86,17 @@ class Workload:
     """Eight hex digits that tell two triggers of one ScaledObject apart."""
     threshold: float
     capacity: float | None = None
+    capacity_auto: bool = False
+    """Whether the capacity is to be learnt."""
     kind: Kind = Kind.RATE
     server_address: str | None = None
     query: str | None = None
     arrival_query: str | None = None
     replicas_query: str | None = None
+    cpu_query: str | None = None
+    memory_query: str | None = None
+    latency_query: str | None = None
+    queue_query: str | None = None
     timeout_s: float | None = None
     """Longest that a query may take, where it is shorter than the server's."""
     activation_threshold: float = 0.0
@@ -133,6 +120,12 @@ class Workload:
     """Name of a calendar in the settings."""
     inactive: tuple[str, ...] = ()
     """Keys that were understood but whose feature is not built into this version."""
+
+    def query_of(self, signal: Signal) -> str | None:
+        """The query of a signal, None where there is none."""
+        fields = {Signal.LOAD: "query", Signal.ARRIVALS: "arrival_query"}
+        query: str | None = getattr(self, fields.get(signal, f"{signal.value}_query"))
+        return query
 
 
 class Mode(IntEnum):
@@ -163,7 +156,9 @@ class Workloads:
     queue: BoolArray
     """Whether the load is a backlog."""
     capacity_known: BoolArray
-    """False for a queue without a stated capacity: served reactively."""
+    """False for a queue whose capacity is neither stated nor learnt: served reactively."""
+    capacity_auto: BoolArray
+    """Whether the capacity in force follows what is learnt."""
     activation: FloatArray
     """Load above which a workload is active."""
     slo: FloatArray
@@ -334,6 +329,7 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         capacity=numbers([w.capacity if w.capacity is not None else w.threshold for w in workloads]),
         queue=np.array([w.kind is Kind.QUEUE for w in workloads], dtype=np.bool_),
         capacity_known=np.array([w.kind is Kind.RATE or w.capacity is not None for w in workloads], dtype=np.bool_),
+        capacity_auto=np.array([w.capacity_auto for w in workloads], dtype=np.bool_),
         activation=numbers([w.activation_threshold for w in workloads]),
         slo=numbers([np.nan if w.slo is None else w.slo for w in workloads]),
         h=window_steps(lead_s, steps),

@@ -37,15 +37,15 @@ MOVES = (
     Move("3 % more", 0.03, 0),
     Move("10 % more", 0.1, 0),
     Move("35 % more", 0.3, 0),
-    Move("1 replica more for a minute", 0.0, 1),
     Move("2 replicas more for a minute", 0.0, 2),
-    Move("1 replica less for a minute", 0.0, -1),
 )
 HOLD = 0
 LARGEST = np.log(2.5)
 """Most that a need is stretched, as a logarithm: a stated capacity wrong by −40 % needs 1.67."""
 SMALLEST = np.log(0.5)
 """Most that it is shrunk, whatever replicas were seen to bear."""
+PATIENT = np.log(0.25)
+"""The same for queues."""
 BEYOND = 0.05
 """How far beyond what was seen to be borne a belief may try, as a logarithm: so evidence can grow."""
 FORGOTTEN_S = 6 * 3600.0
@@ -79,8 +79,10 @@ OBSERVATION = (
     "beyond the forecast",
 )  # fmt: skip
 """What the agent sees, in order; an absent signal is 0 beside its `present`."""
-LATENCY_EVIDENCE = 8
-"""Which of TRAILING says whether latency is being read."""
+CPU_EVIDENCE, LATENCY_EVIDENCE = 5, 7
+"""Which of TRAILING say whether CPU and latency are being read, …"""
+READ = 0.2
+"""… as a share of the last minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,21 +258,24 @@ def encode(
     return np.minimum(np.maximum(np.nan_to_num(vector), -3.0), 3.0)
 
 
-def moved(action: IntArray, state: Learned) -> Learned:
+def moved(action: IntArray, fleet: Workloads, state: Learned) -> Learned:
     """Take one move per workload, (B,), as far as it may go."""
     factor = state.factor + FACTORS[action]
-    return replace(state, factor=bounded(factor, state), extra=REPLICAS[action], move=action)
+    return replace(state, factor=bounded(factor, fleet, state), extra=REPLICAS[action], move=action)
 
 
-def bounded(factor: FloatArray, state: Learned) -> FloatArray:
-    """The factor within its limits, (B,): below 1 only as far as replicas have lately been seen to bear."""
-    shown = -np.maximum(state.borne + BEYOND, 0.0)
-    return np.minimum(np.maximum(factor, np.maximum(shown, SMALLEST)), LARGEST)
+def bounded(factor: FloatArray, fleet: Workloads, state: Learned) -> FloatArray:
+    """The factor within its limits, (B,): below 1 only as far as replicas have lately been seen to bear.
+
+    A queue may wait: there the reactive rule is the floor of the guardrails, whatever is believed.
+    """
+    least = np.where(fleet.queue, PATIENT, np.maximum(-np.maximum(state.borne + BEYOND, 0.0), SMALLEST))
+    return np.asarray(np.minimum(np.maximum(factor, least), LARGEST))
 
 
 def believed(fleet: Workloads, state: Learned) -> Workloads:
     """The same workloads with what one replica is believed to bear."""
-    return replace(fleet, capacity=fleet.capacity * np.exp(-bounded(state.factor, state)))
+    return replace(fleet, capacity=fleet.capacity * np.exp(-bounded(state.factor, fleet, state)))
 
 
 def need_range(
@@ -282,6 +287,23 @@ def need_range(
     return tuple(np.where(need == UNKNOWN, need, np.maximum(need + state.extra, 0)) for need in (low, high))  # type: ignore[return-value]
 
 
-def shown(state: Learned) -> BoolArray:
-    """Whether latency is being read, (B,): what divides the conditions under which an agent is judged."""
-    return np.asarray(state.weight[:, LATENCY_EVIDENCE] > 0.1)
+CONDITIONS = ("blind", "cpu", "cpu and latency")
+"""What feedback there is; an agent is judged, and used, by condition. For queues latency is the age."""
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Where an agent may be used."""
+
+    passed: BoolArray
+    """(2, 3): rates and queues, by CONDITIONS."""
+
+    def holds(self, fleet: Workloads, state: Learned) -> BoolArray:
+        """Whether it may be used for each workload under what is read of it now, (B,)."""
+        return np.asarray(self.passed[fleet.queue.astype(np.int64), condition_of(state)])
+
+
+def condition_of(state: Learned) -> IntArray:
+    """Which of CONDITIONS a workload is in, (B,)."""
+    cpu = state.weight[:, CPU_EVIDENCE] > READ
+    return np.where(cpu & (state.weight[:, LATENCY_EVIDENCE] > READ), 2, np.where(cpu, 1, 0))

@@ -24,8 +24,9 @@ INITIAL = math.log(0.97 / 0.03)
 """log R at the level 0.97: where the search starts without evidence."""
 DEFAULT_SHORTAGE = 0.01
 """Largest default target: 1 % of the load."""
-MARGIN = 0.004
-"""The default target exceeds the reactive rule's own short share by at most 0.4 points."""
+MARGIN = 0.003
+"""The default target exceeds the reactive rule's own short share by at most 0.3 points: over a day chance adds to it,
+and half a point is the most that may be traded away."""
 MEMORY_WINDOWS = 288
 """Lead windows over which the reactive rule's share is averaged: about a day of five-minute windows."""
 MANY = np.iinfo(np.int64).max

@@ -18,6 +18,8 @@ from scaler.errors import TriggerError
 
 MAX_DURATION_S = 6 * 3600.0
 """Longest lead time or metric lag that makes sense for scaling."""
+AUTO = "auto"
+"""A capacity that is to be learnt."""
 SMALLEST, LARGEST = 0.001, 1e15
 """Range of a threshold or a capacity: the HPA counts in thousandths, as int64."""
 
@@ -54,9 +56,9 @@ def _not_negative(key: str, text: str) -> float:
     return _number(key, text, "zero or a positive number (up to 1e15)", lambda x: 0 <= x <= LARGEST)
 
 
-def _capacity(key: str, text: str) -> float | None:
-    if text == "auto":
-        return None
+def _capacity(key: str, text: str) -> float | str:
+    if text == AUTO:
+        return AUTO
     return _number(key, text, 'a positive number (0.001 to 1e15) or "auto"', lambda x: SMALLEST <= x <= LARGEST)
 
 
@@ -141,6 +143,10 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
     "query": ("query", _text),
     "arrivalQuery": ("arrival_query", _text),
     "replicasQuery": ("replicas_query", _text),
+    "cpuQuery": ("cpu_query", _text),
+    "memoryQuery": ("memory_query", _text),
+    "latencyQuery": ("latency_query", _text),
+    "queueQuery": ("queue_query", _text),
     "timeout": ("timeout_s", _timeout),
     "activationThreshold": ("activation_threshold", _not_negative),
     "slo": ("slo", _share),
@@ -162,10 +168,6 @@ KEYS: Mapping[str, tuple[str, Parser]] = {
 """Key → field of `Workload` and how its value is read."""
 
 INACTIVE_KEYS: Mapping[str, Parser] = {
-    "cpuQuery": _text,
-    "memoryQuery": _text,
-    "latencyQuery": _text,
-    "queueQuery": _text,
     "metricName": _text,
 }
 """Keys that are understood, but that nothing reads yet."""
@@ -226,7 +228,7 @@ def parse_workload(metadata: Mapping[str, str], *, name: str = "", namespace: st
             {**INACTIVE_KEYS, **CHECKED_KEYS}[key](key, raw.strip())
         else:
             raise TriggerError(_unknown(key))
-        if key in INACTIVE_KEYS or (key == "capacity" and raw.strip() == "auto"):
+        if key in INACTIVE_KEYS:
             inactive.append(key)
     if namespace and values["namespace"] != namespace:
         raise TriggerError(
@@ -240,6 +242,8 @@ def _complete(values: dict[str, object], inactive: tuple[str, ...]) -> Workload:
         raise TriggerError("threshold is required: the average load per replica that the reactive rule aims at")
     if not values["name"]:
         raise TriggerError("name is required where there is no ScaledObject")
+    if values.get("capacity") == AUTO:
+        values["capacity"], values["capacity_auto"] = None, True
     workload = Workload(
         fingerprint=_fingerprint(values),
         inactive=inactive,

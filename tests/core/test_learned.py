@@ -119,11 +119,11 @@ def test_a_belief_goes_below_the_stated_need_only_as_far_as_replicas_were_seen_t
     less = next(i for i, move in enumerate(MOVES) if move.log_factor == -0.1)
     blind = after(10, seen(load=120.0))
     for _ in range(9):
-        blind = learned.moved(np.array([less]), blind)
+        blind = learned.moved(np.array([less]), fleet(), blind)
     assert blind.factor[0] == 0.0
     shown = after(10, seen(load=120.0, feedback=(0.7, 0.5, 0.4, np.nan)))
     for _ in range(9):
-        shown = learned.moved(np.array([less]), shown)
+        shown = learned.moved(np.array([less]), fleet(), shown)
     assert -shown.factor[0] == pytest.approx(np.log(1.2) + BEYOND, abs=0.01)
 
 
@@ -146,12 +146,12 @@ def test_a_need_is_never_stretched_beyond_the_limit() -> None:
     more = next(i for i, move in enumerate(MOVES) if move.log_factor == 0.3)
     state = learned.initial_state(1)
     for _ in range(10):
-        state = learned.moved(np.array([more]), state)
+        state = learned.moved(np.array([more]), fleet(), state)
     assert state.factor[0] == LARGEST
 
 
 def test_holding_leaves_the_forecasts_own_need() -> None:
-    state = learned.moved(np.array([HOLD]), learned.initial_state(1))
+    state = learned.moved(np.array([HOLD]), fleet(), learned.initial_state(1))
     own = learned.need_range(forecasts(), seen(), np.array([30.0]), fleet(), learned.initial_state(1))
     held = learned.need_range(forecasts(), seen(), np.array([30.0]), learned.believed(fleet(), state), state)
     assert [need.tolist() for need in held] == [need.tolist() for need in own]
@@ -159,6 +159,6 @@ def test_holding_leaves_the_forecasts_own_need() -> None:
 
 def test_a_replica_for_a_minute_is_gone_with_the_next_move() -> None:
     extra = next(i for i, move in enumerate(MOVES) if move.replicas == 2)
-    state = learned.moved(np.array([extra]), learned.initial_state(1))
+    state = learned.moved(np.array([extra]), fleet(), learned.initial_state(1))
     assert state.extra[0] == 2
-    assert learned.moved(np.array([HOLD]), state).extra[0] == 0
+    assert learned.moved(np.array([HOLD]), fleet(), state).extra[0] == 0

@@ -40,15 +40,15 @@ def test_it_starts_at_the_level_097():
 
 def test_a_short_share_of_one_half_moves_it_by_what_is_worked_out_by_hand():
     # First step: nothing was asked for yet, so nothing counts as short. Second: 5 replicas bear 50 of 100.
-    # Share 100 / 200; target 0 + 0.4 points; 0.25 · (0.5 − 0.004).
+    # Share 100 / 200; target 0 + 0.3 points; 0.25 · (0.5 − 0.003).
     state = fed(2, proposal=5)
-    assert state.log_price[0] - START == pytest.approx(0.25 * (0.5 - 0.004))
+    assert state.log_price[0] - START == pytest.approx(0.25 * (0.5 - 0.003))
     assert (state.load[0], state.short[0], state.seen[0]) == (0.0, 0.0, 0)
 
 
 def test_it_falls_slowly_without_shortage():
-    assert fed(2).log_price[0] - START == pytest.approx(-0.25 * 0.004)
-    assert fed(20).log_price[0] - START == pytest.approx(-10 * 0.25 * 0.004)
+    assert fed(2).log_price[0] - START == pytest.approx(-0.25 * 0.003)
+    assert fed(20).log_price[0] - START == pytest.approx(-10 * 0.25 * 0.003)
 
 
 def test_it_moves_only_at_the_end_of_a_lead_window():
@@ -71,7 +71,7 @@ def test_a_replica_serves_only_if_each_proposal_of_the_lead_window_asked_for_it(
 def test_the_reactive_rules_own_shortage_widens_the_target():
     state = fed(40, alone=9)
     assert price.target_shortage(state, some_fleet())[0] == pytest.approx(0.01)
-    assert price.target_shortage(fed(40, alone=10), some_fleet())[0] == pytest.approx(0.004)
+    assert price.target_shortage(fed(40, alone=10), some_fleet())[0] == pytest.approx(price.MARGIN)
 
 
 def test_a_stated_slo_is_used_as_it_is():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from forecasting.forecast import FloatArray
-from scaler.core.domain import Observations, Samples, Workload, columns_of, take
+from scaler.core.domain import Observations, Workload, columns_of, take
 from scaler.core.learning import due_cutoff_s, learn
+from scaler.core.signals import Samples
 from scaler.core.simulator.cluster import Answer, Seen
 from scaler.core.simulator.constants import ALL
 from scaler.core.simulator.controllers import AtLeast, Reactive, WithNet, trigger_rules

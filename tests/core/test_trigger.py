@@ -3,6 +3,7 @@
 import pytest
 
 from scaler.core.domain import Kind, Workload, columns_of
+from scaler.core.signals import Signal
 from scaler.core.trigger import INACTIVE_KEYS, KEDA_KEYS, KEYS, REFUSED_KEYS, duration_s, parse_workload
 from scaler.errors import TriggerError
 
@@ -176,14 +177,23 @@ def test_missing_data_are_never_taken_for_zero_load():
 
 
 def test_keys_whose_feature_comes_later_are_said_to_be_inactive():
-    later = {
-        "cpuQuery": "q",
-        "memoryQuery": "q",
-        "latencyQuery": "q",
-        "queueQuery": "q",
-        "capacity": "auto",
-    }
-    assert parsed(**later).inactive == tuple(sorted(later))
+    assert parsed(metricName="load").inactive == ("metricName",)
+
+
+def test_each_signal_has_its_query():
+    keys = ("query", "arrivalQuery", "replicasQuery", "cpuQuery", "memoryQuery", "latencyQuery", "queueQuery")
+    workload = parsed(**{key: f"of {key}" for key in keys})
+    assert [workload.query_of(signal) for signal in Signal] == [f"of {key}" for key in keys]
+    assert workload.inactive == ()
+    assert [parsed().query_of(signal) for signal in Signal] == [None] * len(keys)
+
+
+def test_a_capacity_of_auto_is_learnt_and_stands_at_the_threshold_until_then():
+    workload = parsed(threshold="50", capacity="auto")
+    assert (workload.capacity, workload.capacity_auto) == (None, True)
+    columns = columns_of([workload, parsed(threshold="50", capacity="70")])
+    assert columns.capacity.tolist() == [50.0, 70.0]
+    assert columns.capacity_auto.tolist() == [True, False]
 
 
 def test_a_threshold_is_required():

@@ -16,7 +16,8 @@ from scaler.core.agenda import Agenda, Event, moment_of
 from scaler.core.domain import Workload
 from scaler.core.learning import learn
 from scaler.core.trust import TrustRules
-from scaler.fleet import Fleet, Sightings
+from scaler.fleet import Fleet
+from scaler.sightings import Sightings
 from tests.fakes import DAY_S, WEDNESDAY_S, history_of, seasonal_load
 
 SALE_S, LASTS_S, FACTOR = 9.5 * 3600.0, 1200.0, 5.0

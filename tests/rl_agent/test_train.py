@@ -54,10 +54,9 @@ def trained(episodes: int, checkpoint: dict[str, FloatArray] | None = None) -> l
 def distance(progress: Progress, rng: np.random.Generator) -> float:
     """Mean distance from the goal over the second half of an episode of what would be served."""
     world, agent = Corridor(), agent_of(progress.checkpoint)
-    state, owed, far = world.initial(rng), np.zeros((world.n, 3)), []
+    state, far = world.initial(rng), []
     for _ in range(world.length):
-        action, owed = agent.act(world.observe(state), owed)
-        state, reward, _ = world.advance(state, action, rng)
+        state, reward, _ = world.advance(state, agent.act(world.observe(state)), rng)
         far.append(-reward.mean())
     return float(np.mean(far[world.length // 2 :]))
 

@@ -14,6 +14,8 @@ from scaler.core.simulator.service import latency_target_s
 LOOKS_BACK = 256
 """Steps of history kept before an episode: what is delayed must come from somewhere."""
 MANY_STEPS = 10**9
+LEAST_LOAD, TRIES = 0.2, 8
+"""An episode with less of its history's mean load is drawn again, so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Ranges:
     """Share of the worlds that are queues."""
     replicas: Span = (6.0, 60.0)
     """Mean fleet, log-uniform: what a replica truly bears follows from it."""
-    price: Span = (8.0, 3000.0)
+    price: Span = (12.0, 2500.0)
     """R, log-uniform."""
     known: float = 0.2
     """Share of the worlds whose stated capacity is true and stays so."""
@@ -205,8 +207,7 @@ def drawn(histories: Histories, ranges: Ranges, n: int, rng: np.random.Generator
 def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.random.Generator) -> Draw:
     """Draw one world for each of the chosen histories, (B,)."""
     n = len(history)
-    room = np.maximum(histories.length[history] - ranges.steps - 8 - LOOKS_BACK, 1)
-    at = histories.first[history] + LOOKS_BACK + (rng.random(n) * room).astype(np.int64)
+    at = _begins(histories, history, ranges.steps, rng)
     queue, lead_s = histories.queue[history], histories.lead_s[history]
     true = histories.mean[history] / (FLEET_UTILISATION.value * _log_uniform(ranges.replicas, n, rng))
     known = rng.random(n) < ranges.known
@@ -245,6 +246,20 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
         patience_s=patience_s,
         mean=_mean_load(histories, at, ranges.steps, true),
     )
+
+
+def _begins(histories: Histories, history: IntArray, steps: int, rng: np.random.Generator) -> IntArray:
+    """Where episodes begin, (B,): anywhere, but not where hardly any load would come."""
+    room = np.maximum(histories.length[history] - steps - 8 - LOOKS_BACK, 1)
+    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
+    at = np.zeros(len(history), np.int64)
+    quiet = np.ones(len(history), np.bool_)
+    for _ in range(TRIES):
+        again = histories.first[history] + LOOKS_BACK + (rng.random(len(history)) * room).astype(np.int64)
+        at = np.where(quiet, again, at)
+        mean = (total[np.minimum(at + steps, len(total) - 1)] - total[at]) / steps
+        quiet = mean < LEAST_LOAD * histories.mean[history]
+    return at
 
 
 def _log_uniform(span: Span, n: int, rng: np.random.Generator) -> FloatArray:

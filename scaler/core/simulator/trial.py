@@ -1,46 +1,65 @@
-"""A trial: policies over the same worlds, each at every setting of its one knob, pooled over a family.
+"""A trial: policies over the same worlds, each at every setting of its knob, pooled over a family.
 
-What is compared is what a replica-hour buys where the same share of the load is short (`cost_at`), for queues where the
-oldest messages are as old.
+What is compared is what replica-hours buy: the cost where the same share of the load is short, and for queues where
+the oldest messages that 95 % of the messages see are as old. A world counts once, however much load it has.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
+from scaler.core import hpa, learned
 from scaler.core.domain import take
-from scaler.core.simulator.draws import Draw, Histories, Ranges, drawn_of
-from scaler.core.simulator.score import cost_at, envelope
-from scaler.core.simulator.world import ClusterWorld, Episode
+from scaler.core.simulator.constants import SYNC_S
+from scaler.core.simulator.controllers import trigger_rules
+from scaler.core.simulator.draws import Draw, Histories, Ranges, drawn_of, log_ability
+from scaler.core.simulator.score import cost_at, draws, envelope
+from scaler.core.simulator.world import SYNCS, ClusterWorld, Episode
 
 SETTLING = 60
-"""Minutes of an episode that are not counted."""
-AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.02, 50.0, 120)])
-"""Wanted ages, in whose bins the ages that messages met are counted."""
+"""Minutes of an episode before anybody is judged."""
+AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.01, 100.0, 185)])
+"""In wanted ages: bins of the ages that messages meet, 5 % apart."""
+AGE_LEVEL = 0.95
+CALIBRATED_S = (0.0, 60.0, 300.0)
+"""scaleDown.stabilizationWindowSeconds of the rules that are calibrated."""
+PRICES: FloatArray = np.geomspace(2.0, 2e4, 28)
+"""R, the knob of what is ours."""
+MARGINS: FloatArray = np.geomspace(0.6, 2.0, 48)
+"""The knob of a forecast whose capacity may be wrong …"""
+MARGIN_PRICES = (20.0, 100.0)
+"""… at each of these prices: whichever is cheaper counts."""
+SHARES: FloatArray = np.geomspace(0.02, 3.0, 40)
+"""Thresholds of rules on the metric, in what a replica bears (for queues clears within the wanted age)."""
+Pilot = Callable[[Episode, IntArray], None]
+"""Told once a minute of the whole batch and of its own rows, which it may steer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A policy and the settings it is tried at."""
+    """A policy and the K settings that it is tried at."""
 
     name: str
-    prices: FloatArray
-    """R of each setting, (K,)."""
-    factors: FloatArray
-    """Logarithm of the fixed factor on the need of each setting, (K,); NaN where the pilot moves."""
-    pilot: Callable[[Episode, IntArray], None] | None = None
-    """Told once a minute of the whole batch and of its own rows in it."""
+    price: FloatArray
+    """R, (K,)."""
+    factor: FloatArray
+    """Logarithm of a fixed factor on the need, (K,); NaN where its pilot's moves hold."""
+    pilot: Pilot | None = None
+    threshold: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Of the HPA on the metric itself, as a share of what a replica bears, (K,); empty where forecasts are used."""
+    window_s: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Its stabilization window, (K,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an entrant did, per setting and world, (K, W)."""
+    """What an entrant did at each setting in each world, (K, W)."""
 
     name: str
-    prices: FloatArray
-    factors: FloatArray
+    price: FloatArray
+    factor: FloatArray
     short: FloatArray
     """Share of the load that met too few replicas."""
     cost: FloatArray
@@ -48,24 +67,48 @@ class Found:
     events: FloatArray
     """Changes of the count per hour."""
     ages: FloatArray
-    """Load by the age that it met, (K, W, bins)."""
+    """Share of the load per bin of ages, (K, W, A)."""
+
+
+def forecast_only(name: str = "forecast only") -> Entrant:
+    """The service without an agent, over its price."""
+    return Entrant(name, PRICES, np.zeros(len(PRICES)))
+
+
+def with_margin() -> Entrant:
+    """The same with one factor for all on what it asks for."""
+    price = np.repeat(MARGIN_PRICES, len(MARGINS))
+    return Entrant("forecast with a margin", price, np.tile(np.log(MARGINS), len(MARGIN_PRICES)))
+
+
+def knowing() -> Entrant:
+    """Forecast-only that is told what a replica bears: nobody can have that."""
+
+    def pilot(state: Episode, rows: IntArray) -> None:
+        state.fixed[rows] = -log_ability(state.draw, state.step)[rows]
+
+    return Entrant("capacity known", PRICES, np.zeros(len(PRICES)), pilot)
+
+
+def reactive() -> Entrant:
+    """KEDA's rule and the HPA's on the metric itself, over thresholds and windows."""
+    threshold, window_s = (grid.ravel() for grid in np.meshgrid(SHARES, np.array(CALIBRATED_S), indexing="ij"))
+    n = len(threshold)
+    return Entrant("reactive", np.ones(n), np.zeros(n), None, threshold, window_s)
 
 
 def trial(
     histories: Histories, ranges: Ranges, entrants: Sequence[Entrant], variants: int, rng: np.random.Generator
 ) -> list[Found]:
-    """Let entrants meet `variants` worlds of every history."""
+    """Let all entrants meet `variants` worlds of every history; worlds are in the order of histories."""
     base = drawn_of(histories, ranges, np.repeat(np.arange(len(histories.names)), variants), rng)
-    n_worlds, settings = len(base.price), sum(len(entrant.prices) for entrant in entrants)
-    draw = _laid_out(base, entrants)
-    world = ClusterWorld(histories, ranges, len(draw.price))
-    state = world.begin(draw, rng)
-    state.fixed = np.repeat(np.concatenate([entrant.factors for entrant in entrants]), n_worlds)
+    world, n_worlds = ClusterWorld(histories, ranges, len(base.price)), len(base.price)
+    state = _begun(world, base, entrants, rng)
     rows = _rows(entrants, n_worlds)
-    sums = np.zeros((5, settings * n_worlds))
-    ages = np.zeros((settings * n_worlds, len(AGE_EDGES)))
-    everyone = np.arange(settings * n_worlds)
-    for minute in range(ranges.steps // 4 - 1):
+    n = len(state.fixed)
+    sums, ages, everyone = np.zeros((5, n)), np.zeros((n, len(AGE_EDGES))), np.arange(n)
+    minutes = ranges.steps // SYNCS
+    for minute in range(minutes):
         for entrant, own in zip(entrants, rows, strict=True):
             if entrant.pilot is not None:
                 entrant.pilot(state, own)
@@ -73,44 +116,114 @@ def trial(
         if minute >= SETTLING:
             done = state.minute
             sums += [done.load, done.short, done.billed, done.needed, done.changes]
-            late = np.searchsorted(AGE_EDGES, state.served.latency_s / draw.patience_s, side="right") - 1
-            ages[everyone, late] += done.load
-    hours = (ranges.steps // 4 - 1 - SETTLING) / 60.0
+            age = np.searchsorted(AGE_EDGES, state.served.latency_s / state.draw.patience_s, side="right") - 1
+            ages[everyone, age] += done.load
+    hours = (minutes - SETTLING) / 60.0
     return [
         _found(entrant, sums[:, own], ages[own], n_worlds, hours) for entrant, own in zip(entrants, rows, strict=True)
     ]
 
 
-def _laid_out(base: Draw, entrants: Sequence[Entrant]) -> Draw:
-    """Every world once for every setting of every entrant, settings first."""
+def _begun(world: ClusterWorld, base: Draw, entrants: Sequence[Entrant], rng: np.random.Generator) -> Episode:
+    """Every world once for every setting of every entrant: rates first, then by entrant and setting."""
     n_worlds = len(base.price)
-    prices = np.concatenate([entrant.prices for entrant in entrants])
-    index = np.tile(np.arange(n_worlds), len(prices))
-    draw = take(base, index)
-    return replace(draw, price=np.repeat(prices, n_worlds))
+    price = np.concatenate([entrant.price for entrant in entrants])
+    draw = replace(take(base, np.tile(np.arange(n_worlds), len(price))), price=np.repeat(price, n_worlds))
+    state = world.begin(draw, rng)
+    state.fixed = np.repeat(np.concatenate([entrant.factor for entrant in entrants]), n_worlds)
+    threshold, window_s = (
+        np.repeat(np.concatenate([_padded(getattr(one, name), len(one.price)) for one in entrants]), n_worlds)
+        for name in ("threshold", "window_s")
+    )
+    state.raw = ~np.isnan(threshold)
+    if state.raw.any():
+        target = np.where(state.raw, threshold * draw.stated * np.where(draw.queue, draw.patience_s, 1.0), 1.0)
+        ruled = trigger_rules(target, np.nan_to_num(window_s), (0.1, 1, int(state.fleet.maximum[0])))
+        up, own = ruled.up, state.rules.up
+        chosen = {name: np.where(state.raw, getattr(up, name), getattr(own, name)) for name in up.__slots__}
+        state.rules = replace(
+            ruled, up=type(up)(**chosen), tolerance_up=state.fleet.tolerance, tolerance_down=state.fleet.tolerance_down
+        )
+        state.hpa_state = hpa.initial_state((len(target),), SYNC_S.value)
+    return state
+
+
+def _padded(values: FloatArray, n: int) -> FloatArray:
+    return values if len(values) else np.full(n, np.nan)
 
 
 def _rows(entrants: Sequence[Entrant], n_worlds: int) -> list[IntArray]:
-    ends = np.cumsum([len(entrant.prices) * n_worlds for entrant in entrants])
-    return [np.arange(end - len(entrant.prices) * n_worlds, end) for entrant, end in zip(entrants, ends, strict=True)]
+    ends = np.cumsum([len(entrant.price) * n_worlds for entrant in entrants])
+    return [np.arange(end - len(entrant.price) * n_worlds, end) for entrant, end in zip(entrants, ends, strict=True)]
 
 
 def _found(entrant: Entrant, sums: FloatArray, ages: FloatArray, n_worlds: int, hours: float) -> Found:
     load, short, billed, needed, changes = sums.reshape(5, -1, n_worlds)
     return Found(
         entrant.name,
-        entrant.prices,
-        entrant.factors,
+        entrant.price,
+        entrant.factor,
         short / np.maximum(load, 1e-12),
         billed / np.maximum(needed, 1.0),
         changes / hours,
-        ages.reshape(-1, n_worlds, ages.shape[1]),
+        ages.reshape(-1, n_worlds, ages.shape[1]) / np.maximum(load, 1e-12)[:, :, None],
     )
 
 
-def pooled_cost(found: Found, worlds: IntArray, short_pct: float) -> float:
-    """Mean cost of the worlds at that mean short share, every world counting alike; NaN where it is never reached."""
-    short, cost = 100.0 * found.short[:, worlds].mean(axis=1), found.cost[:, worlds].mean(axis=1)
+def cost_of(found: Found, weights: FloatArray, short_pct: float) -> float:
+    """Mean cost where the mean short share is `short_pct`, worlds weighted by (W,); NaN where that is never reached."""
+    share = weights / weights.sum()
+    short, cost = 100.0 * found.short @ share, found.cost @ share
     best = envelope(short, cost)
     at = cost_at(short[best], cost[best], short_pct)
     return float("nan") if at is None else at
+
+
+def setting_at(found: Found, weights: FloatArray, short_pct: float) -> int:
+    """The cheapest setting that leaves no more than `short_pct` short, else the one that leaves the least."""
+    share = weights / weights.sum()
+    short, cost = 100.0 * found.short @ share, found.cost @ share
+    good = short <= short_pct
+    return int(np.argmin(np.where(good, cost, np.inf)) if good.any() else np.argmin(short))
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """What one policy costs over another at the same short share, with a bootstrap interval over worlds."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def ratio_of(found: Found, other: Found, short_pct: float, n_samples: int, rng: np.random.Generator) -> Ratio:
+    """Cost of `found` over that of `other`; worlds are drawn in pairs. NaN where one of them never gets there."""
+    n_worlds = found.cost.shape[1]
+    mean = cost_of(found, np.ones(n_worlds), short_pct) / cost_of(other, np.ones(n_worlds), short_pct)
+    weights = draws(n_worlds, n_samples, rng).astype(np.float64)
+    drawn = np.array([cost_of(found, one, short_pct) / cost_of(other, one, short_pct) for one in weights])
+    known = drawn[~np.isnan(drawn)]
+    if len(known) < 0.8 * n_samples:
+        return Ratio(mean, float("nan"), float("nan"))
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Ratio(mean, float(low), float(high))
+
+
+def oldest(found: Found) -> FloatArray:
+    """Age, in wanted ages, that 95 % of the messages stay below, (K, W)."""
+    below = np.cumsum(found.ages, axis=2)
+    bin_of = (below < AGE_LEVEL - 1e-9).sum(axis=2)
+    return np.asarray(AGE_EDGES[np.minimum(bin_of + 1, len(AGE_EDGES) - 1)])
+
+
+def agent_pilot(world: ClusterWorld, act: Callable[[FloatArray], IntArray]) -> Pilot:
+    """An agent's moves for its rows."""
+
+    def pilot(state: Episode, rows: IntArray) -> None:
+        action = np.zeros(len(state.decided), np.int64)
+        action[rows] = act(world.observe(state)[rows])
+        moved = learned.moved(action, state.fleet, state.learned)
+        for name in ("factor", "extra", "move"):
+            getattr(state.learned, name)[rows] = getattr(moved, name)[rows]
+
+    return pilot

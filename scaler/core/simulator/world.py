@@ -92,6 +92,8 @@ class Episode:
     minute: Minute
     fixed: FloatArray
     """Logarithm of a factor on what is needed that somebody set from outside, NaN where the moves' own holds, (B,)."""
+    raw: BoolArray
+    """Whose HPA is told the metric itself instead of a decision, (B,)."""
 
 
 class ClusterWorld:
@@ -133,6 +135,7 @@ class ClusterWorld:
             forecasts=asked,
             minute=Minute(*np.zeros((len(Minute.__slots__), n))),
             fixed=np.full(n, np.nan),
+            raw=np.zeros(n, np.bool_),
         )
         self._serve(episode, rng)
         return episode
@@ -171,7 +174,7 @@ class ClusterWorld:
         self, state: Episode, action: IntArray, rng: np.random.Generator
     ) -> tuple[Episode, FloatArray, BoolArray]:
         """Move, and let a minute pass. The episodes of a batch end together."""
-        state.learned = learned.moved(action, state.learned)
+        state.learned = learned.moved(action, state.fleet, state.learned)
         self.pass_minute(state, rng)
         ended = np.full(len(action), state.step >= self.ranges.steps)
         return state, reward(state.minute, state.draw), ended
@@ -259,6 +262,7 @@ class ClusterWorld:
         )
         state.decided, _, state.guard = guardrails.guard(wanted, tick, state.guard, belief)
         value, state.band = dead_band.encode(state.decided, seen.replicas, tick.active, price, fleet, state.band)
+        value = np.where(state.raw, seen.load, value)
         counts_now, state.hpa_state = hpa.step(value, seen.replicas, state.rules, state.hpa_state, SYNC_S.value)
         state.pods.scale(counts_now, state.step)
 

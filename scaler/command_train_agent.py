@@ -1,0 +1,128 @@
+"""The command `foresail train agent`: histories in, an agent with its card out, or a refusal with its reasons."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from rl_agent.agent import Agent
+from rl_agent.errors import CheckpointError
+from scaler import agent_card
+from scaler.agent_training import (
+    TEST,
+    VALIDATION,
+    Plan,
+    card_of,
+    judged,
+    kept_checkpoint,
+    school,
+    worst_of,
+)
+from scaler.core.simulator.draws import Foretold
+from scaler.errors import HistoryError, RequestError
+from scaler.foretold import Wanted, all_foretold
+
+CURVE = "episode,steps,reward,held,policy_loss,value_loss,entropy,divergence"
+Tell = Callable[[str], None]
+
+
+def answer(options: Mapping[str, Any], tell: Tell = click.echo) -> None:
+    """Train and judge; what is done is kept under --out, so an interrupted run goes on.
+
+    Raises:
+        ForesailError: a history cannot be used, or PyTorch is missing.
+    """
+    plan = Plan(options["family"], options["seeds"], options["episodes"])
+    out: Path = options["out"]
+    told = _told(options, out, tell)
+    agents = {f"seed {seed}": _trained(told, plan, seed, out, tell) for seed in range(plan.seeds)}
+    tell("validation: every seed against forecast-only, condition by condition")
+    table = judged(told, VALIDATION, agents, plan)
+    chosen = min(table, key=lambda name: worst_of(table[name]))
+    test = judged(told, TEST, {chosen: agents[chosen]}, plan)[chosen]
+    card = card_of(told, plan, chosen, table, test)
+    agent_card.write(out, agents[chosen], card)
+    for line in lines_of(card):
+        tell(line)
+    tell(f"{out / agent_card.CARD} says the rest.")
+
+
+def _told(options: Mapping[str, Any], out: Path, tell: Tell) -> list[Foretold]:
+    paths = sorted(path for folder in options["histories"] for path in folder.glob("*.csv"))
+    names = set(options["only"])
+    chosen = [path for path in paths if not names or path.stem in names]
+    missing = names - {path.stem for path in chosen}
+    if missing:
+        raise RequestError(f"--only {', '.join(sorted(missing))}: no such history in the folders")
+    queue = options["family"] == "queue"
+    wanted = [Wanted(path, lead_s, queue) for path in chosen for lead_s in options["lead"]]
+    tell(f"{len(wanted)} histories: forecasting what was not forecast yet")
+    told: list[Foretold] = []
+    for one in wanted:
+        try:
+            told += all_foretold([one], out / "foretold")
+        except HistoryError as error:
+            tell(f"left out: {error}")
+    if not told:
+        raise HistoryError(
+            "no history to train on: give a folder of CSV files (timestamp,value) of three days and more"
+        )
+    return told
+
+
+def _trained(told: list[Foretold], plan: Plan, seed: int, out: Path, tell: Tell) -> Agent:
+    try:
+        import torch  # noqa: PLC0415 - only training needs it
+
+        from rl_agent.ppo import PpoConfig  # noqa: PLC0415
+        from rl_agent.train import agent_of, train  # noqa: PLC0415
+    except ImportError as error:
+        raise RequestError("training needs PyTorch: pip install 'foresail[train]'") from error
+    torch.set_num_threads(1)
+    folder = out / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "checkpoint.npz"
+    checkpoint, began = kept_checkpoint(kept), time.perf_counter()
+    steps = 0.0 if checkpoint is None else float(checkpoint["progress"][1])
+    try:
+        for progress in train(school(told, plan), seed, plan.episodes, PpoConfig(), checkpoint):
+            checkpoint = progress.checkpoint
+            partial = kept.with_suffix(".part.npz")
+            np.savez(partial, **checkpoint)  # type: ignore[arg-type] # names are the network's
+            partial.replace(kept)
+            losses = progress.losses
+            row = (progress.reward, progress.held, losses.policy, losses.value, losses.entropy, losses.divergence)
+            _append(folder / "curve.csv", f"{progress.episode},{progress.steps}," + ",".join(f"{x:.5g}" for x in row))
+            rate = (progress.steps - steps) / (time.perf_counter() - began)
+            tell(
+                f"seed {seed}: episode {progress.episode} of {plan.episodes}, {progress.steps / 1e6:.1f} M steps at "
+                f"{rate / 1e3:.0f} k/s, reward {progress.reward:.3f}, held {progress.held:.0%}"
+            )
+    except CheckpointError as error:
+        raise HistoryError(f"{kept}: {error}; remove it to begin this seed again") from error
+    if checkpoint is None:
+        raise RequestError("--episodes: at least one")
+    return agent_of(checkpoint)
+
+
+def _append(path: Path, line: str) -> None:
+    new = not path.exists()
+    with path.open("a") as file:
+        file.write(f"{CURVE}\n{line}\n" if new else f"{line}\n")
+
+
+def lines_of(card: Mapping[str, Any]) -> list[str]:
+    """What a person reads of a card, losses first."""
+    lines = []
+    for condition, figures in card["test"].items():
+        worst_name, worst = max(figures["by_history"].items(), key=lambda item: item[1]["ratio"])
+        ratio, (low, high) = figures["ratio"], figures["ratio_95"]
+        said = "never reaches 1 % short" if ratio is None else f"costs {ratio:.3f} of {figures['rival']}"
+        interval = "" if low is None else f" (95 %: {low:.3f} to {high:.3f})"
+        lines.append(f"{card['family']}, {condition}: {said}{interval}; worst on {worst_name}: {worst['ratio']:.3f}")
+    passed = ", ".join(condition for _, condition in card["passed"])
+    lines.append(f"May be used: {passed}." if passed else "Refused everywhere: forecast-only stays.")
+    return lines
