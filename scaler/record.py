@@ -37,6 +37,8 @@ LAYOUT = np.dtype(
         ("value", "<f8"),
         *((name, "<i4") for name in ("reached", "minimum", "maximum", "h")),
         *((name, "<u1") for name in ("active", "shadow", "paused", "mode", "cause", "evidence")),
+        *((name, "<i4") for name in ("learned", "move")),
+        ("acting", "<u1"),
         *((name, "<f4") for name in ("drift", "earned")),
         *((name, "<f8") for name in ("price", "tolerance", "tolerance_down", "threshold", "capacity")),
         ("version", "<i8"),
@@ -46,6 +48,7 @@ LAYOUT = np.dtype(
 )
 """One decision of one workload; NaN and UNKNOWN where nobody could tell."""
 MADE = ("load", "replicas", "ready", "reactive", "reactive_alone", "predictive", "proposal", "value", "reached")
+ADVISED = ("learned", "move", "acting")
 TRUSTED = ("active", "mode", "cause", "evidence", "drift", "earned", "price", "capacity", "version", "peak", "path")
 CONFIGURED = ("minimum", "maximum", "h", "shadow", "paused", "tolerance", "tolerance_down", "threshold")
 
@@ -83,6 +86,12 @@ class Recorded:
     """What was sent."""
     reached: IntArray
     """What the HPA makes of it, UNKNOWN where nobody could tell."""
+    learned: IntArray
+    """What the agent would have kept, UNKNOWN where it had no word."""
+    move: IntArray
+    """Its last move, an index of `learned.MOVES`, UNKNOWN in records older than agents."""
+    acting: BoolArray
+    """Whether the proposal was the agent's."""
     active: BoolArray
     shadow: BoolArray
     """Whether the reactive answer was served while the forecast was only recorded."""
@@ -128,7 +137,7 @@ def records_of(made: Decisions, seen: Observations, raw_load: FloatArray, fleet:
     records = np.zeros(len(rows), LAYOUT)
     records["t"], records["step"] = made.t_s, seen.step_s
     records["raw_load"], records["arrivals"] = raw_load[rows], seen.arrivals[rows]
-    for columns, names in ((made, MADE), (made, TRUSTED), (fleet, CONFIGURED)):
+    for columns, names in ((made, MADE), (made, ADVISED), (made, TRUSTED), (fleet, CONFIGURED)):
         for name in names:
             records[name] = getattr(columns, name)[rows]
     for place, name in enumerate(FEEDBACK):
@@ -144,7 +153,7 @@ def columns_of(records: Records) -> Recorded:
     last = np.append(np.diff(records["t"][order]) > 0, np.ones(min(len(records), 1), np.bool_))
     kept = records[order[last]]
     plain = {name: _widened(kept[name]) for name in Recorded.__slots__ if name in (LAYOUT.names or ())}
-    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused")}
+    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused", "acting")}
     guarded = np.stack([_widened(kept[name]) for name in AFTER], axis=1)
     return Recorded(
         **plain,

@@ -9,10 +9,12 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from scaler import agent_card
 from scaler.access import Access, Token, is_loopback
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
+from scaler.core.audition import InForce
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
@@ -36,6 +38,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
+        AgentFolderError: the folder of the agent holds none that could be used.
         StoreError: another process keeps its pushed load in the same folder.
     """
     set_up_logging(settings.log_level, settings.log_format)
@@ -48,7 +51,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     by_hand = SteeringFile(settings.var)
     replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
     journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
-    engine = Engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, time.time, journal)
+    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, journal)
     if shown is not None:
         _show(engine, shown)
     chores = Chores(engine, live or by_hand, live)
@@ -96,6 +99,15 @@ def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
         queried.replace_servers(before)
         engine.schedule(agendas)
         raise SettingsError(str(error)) from error
+
+
+def _engine(settings: Settings, sources: Sources, replicas: Replicas, journal: Journal) -> Engine:
+    """The loop, with the agent that the settings name."""
+    engine = Engine(settings, sources, replicas, time.time, journal)
+    if settings.agent is not None:
+        kept = agent_card.read(settings.agent)
+        engine.in_force = InForce(kept.agent, kept.licence, settings.agent_acts)
+    return engine
 
 
 async def _until_stopped(running: list[asyncio.Task[None]]) -> None:

@@ -55,6 +55,10 @@ class Settings(BaseModel):
     """Workloads tracked in one namespace."""
     forget_after_s: float = Field(default=3600.0, gt=0)
     """Time without any request after which a workload that was not declared is forgotten."""
+    agent: Path | None = None
+    """Folder of an agent (agent.npz and card.json, as `foresail train agent` writes them); None: forecasts only."""
+    agent_acts: bool = False
+    """Let the agent act where it passed its gate and has compared well on the live load; else it stays in shadow."""
     fit_workers: int = Field(default=1, ge=1, le=64)
     """Processes that fit models."""
     fit_timeout_s: float = Field(default=120.0, gt=0)

@@ -70,6 +70,8 @@ TRAILING = (
     ("beyond", 1800.0),
 )
 """Signals of which trailing means are kept, with the time in which a mean forgets, in seconds."""
+FOLLOWS: FloatArray = np.array([{"load": -1.0, "use": 1.0}.get(name, 0.0) for name, _ in TRAILING])
+"""How each follows the logarithm of the capacity in force."""
 TAU_S: FloatArray = np.array([tau_s for _, tau_s in TRAILING])
 OBSERVATION = (
     "queue", "price", "utilisation", "median", "q97", "q99", "spread", "slope 1 to 5 min", "slope 5 to 30 min",
@@ -106,12 +108,15 @@ class Learned:
     """Smallest one lately that was not, inf before the first, (B,)."""
     depth: FloatArray
     """A queue's depth a tick ago, NaN where unknown, (B,)."""
+    capacity: FloatArray
+    """Capacity that all of this is relative to, NaN before the first tick, (B,)."""
 
 
 def initial_state(n: int) -> Learned:
     """Nothing seen, nothing moved."""
     zeros = np.zeros((2, n, len(TRAILING)))
     counts = np.zeros((2, n), np.int64)
+    nothing = np.full((2, n), np.nan)
     return Learned(
         np.zeros(n),
         counts[0],
@@ -120,12 +125,14 @@ def initial_state(n: int) -> Learned:
         zeros[1],
         np.full(n, -np.inf),
         np.full(n, np.inf),
-        np.full(n, np.nan),
+        nothing[0],
+        nothing[1],
     )
 
 
 def remember(seen: Observations, forecasts: Forecasts, fleet: Workloads, state: Learned) -> Learned:
     """Take a tick's signals into the trailing means and into what replicas were seen to bear."""
+    state = _rebased(fleet.capacity, state)
     met = np.where(fleet.queue, seen.arrivals, seen.load) / fleet.capacity
     ready = np.maximum(seen.ready, 1)
     late = _lateness(seen, fleet)
@@ -141,6 +148,21 @@ def remember(seen: Observations, forecasts: Forecasts, fleet: Workloads, state: 
         borne=borne,
         failed=failed,
         depth=np.where(fleet.queue, seen.load, np.nan),
+    )
+
+
+def _rebased(capacity: FloatArray, state: Learned) -> Learned:
+    """The same knowledge, relative to another capacity in force: what one replica is believed to bear stays. (B,)"""
+    shift = np.where(np.isnan(state.capacity), 0.0, np.log(capacity / state.capacity))
+    if not shift.any():
+        return replace(state, capacity=capacity)
+    return replace(
+        state,
+        factor=state.factor + shift,
+        mean=state.mean + shift[:, None] * FOLLOWS * state.weight,
+        borne=state.borne - shift,
+        failed=state.failed - shift,
+        capacity=capacity,
     )
 
 
