@@ -177,3 +177,14 @@ def test_the_command_refuses_with_what_is_there(folder: Path, tmp_path_factory: 
     assert "a workload is namespace/name" in refused("web", *var)
     assert "--lead must be a duration" in refused("shop/web", *var, "--lead", "soon")
     assert "no journal there; --var names the folder" in refused("shop/web", "--var", str(tmp_path_factory.mktemp("x")))
+
+
+def test_an_agent_in_shadow_is_compared_with_the_forecast_alone(day: Truth) -> None:
+    forecast = day.logged[0].forecast
+    thrifty = answer_of(KEY, kept(day, learned=np.maximum(forecast - 2, 1)))
+    silent = answer_of(KEY, kept(day))
+    assert thrifty.impact.agent is not None
+    assert thrifty.impact.agent.saved_pct > 5.0
+    assert "the agent would have changed the replica-hours by -" in shown(thrifty)
+    assert silent.impact.agent is None
+    assert "the agent" not in shown(silent)

@@ -52,6 +52,11 @@ FORGOTTEN_S = 6 * 3600.0
 """In which what was borne loses BEYOND twice over: a deploy may have made it untrue."""
 FACTORS, REPLICAS = np.array([move.log_factor for move in MOVES]), np.array([move.replicas for move in MOVES])
 
+FULL_USE = float(np.log(0.8))
+"""CPU of a replica that is as loaded as it may be, as a logarithm: the usual rule of operators. An agent that sees
+latency, too, learns by how much a workload differs."""
+FINE = 3.0
+"""Errors of a belief are small numbers: a tenth is a replica of ten."""
 LITTLE = 0.25
 """Added, in replicas, before logarithms of loads are taken: ratios of less mean nothing."""
 TRAILING = (
@@ -261,15 +266,15 @@ def encode(
         ~np.isnan(seen.feedback[:, 1]),
         mean[:, 6],
         weight[:, 4],
-        (mean[:, 3] + state.factor) * (weight[:, 3] > 0),
-        (mean[:, 4] + state.factor) * (weight[:, 4] > 0),
+        FINE * (state.factor - mean[:, 3] + FULL_USE) * (weight[:, 3] > 0),
+        FINE * (state.factor - mean[:, 4] + FULL_USE) * (weight[:, 4] > 0),
         weight[:, 8],
         mean[:, 7],
         mean[:, 8],
         borne,
-        np.where(borne, state.borne, 0.0) + np.where(borne, state.factor, 0.0),
+        FINE * np.where(borne, np.where(borne, state.borne, 0.0) + state.factor, 0.0),
         failed,
-        np.where(failed, state.failed, 0.0) + np.where(failed, state.factor, 0.0),
+        FINE * np.where(failed, np.where(failed, state.failed, 0.0) + state.factor, 0.0),
         ~np.isnan(seen.feedback[:, 3]),
         mean[:, 9],
         mean[:, 10],
