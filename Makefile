@@ -9,10 +9,10 @@ export OPENBLAS_NUM_THREADS ?= 1
 SOURCES := $(shell find scaler forecasting rl_agent tests/[!t]*.py -name '*.py')
 EVIDENCE := $(patsubst %,build/evidence/%,$(shell grep -rlE '@given|FORESAIL_EVIDENCE' tests --include='test_*.py'))
 
-.PHONY: help run test evidence setup check lint types contracts bench results proto clean
+.PHONY: help run test evidence setup check lint types contracts bench results agent-eval proto clean
 
 help:            ## what there is
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 run: setup       ## start the service with demo workloads (gRPC 127.0.0.1:50051, HTTP 127.0.0.1:8080)
 	$(BIN)/foresail serve --demo
@@ -48,6 +48,9 @@ bench: $(VENV)/.dev  ## timings, each beside its calibration
 
 results: $(VENV)/.dev  ## docs/results.md from the histories in FORESAIL_TRACES: an hour, goes on where it was stopped
 	$(BIN)/python -m benchmarks.results
+
+agent-eval: $(VENV)/.dev  ## the trial of the shipped agent once more, against its card: minutes, after forecasts are made once
+	$(BIN)/python -m benchmarks agent
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto

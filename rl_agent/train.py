@@ -46,6 +46,7 @@ def train(
     Raises:
         CheckpointError: it is of another network or another run.
     """
+    torch.set_num_threads(1)  # the worlds take most of the time, and these networks are too small to share
     torch.manual_seed(seed)
     first = world.initial(np.random.default_rng([seed, 0]))
     widths = world.observe(first).shape[1], world.hidden(first).shape[1], world.n_actions

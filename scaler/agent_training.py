@@ -13,24 +13,32 @@ from typing import Any
 
 import numpy as np
 
+from forecasting.series import DAY_S
 from rl_agent.agent import Agent
 from rl_agent.environment import FloatArray
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION
-from scaler.core.simulator.draws import Foretold, Histories, Ranges
+from scaler.core.simulator.constants import SYNC_S
+from scaler.core.simulator.draws import LEARNT_S, LOOKS_BACK, SPARE, Foretold, Histories, Ranges
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.score import LEAST_BLOCKS
 from scaler.core.simulator.trial import (
+    KNOWING,
+    MARGIN,
+    MARGIN_PRICE,
     PRICES,
+    RULE,
     Entrant,
     Found,
     agent_pilot,
     cost_of,
     forecast_only,
     knowing,
+    learning,
     ratio_of,
     reactive,
     setting_at,
     trial,
+    usual_rule,
     with_margin,
 )
 from scaler.core.simulator.world import ClusterWorld
@@ -38,8 +46,6 @@ from scaler.errors import HistoryError
 
 TRAINING, VALIDATION, TEST = (0.0, 0.45), (0.45, 0.6), (0.6, 1.0)
 """Shares of each history."""
-WORLDS = 256
-"""Worlds at once in training."""
 IMAGINED = 14
 """Generated histories beside the recorded ones, of five days each."""
 IMAGINED_DAYS = 5.0
@@ -67,22 +73,32 @@ class Plan:
     family: str = "rate"
     seeds: int = 5
     episodes: int = 40
-    trial_steps: int = 5760
-    """Syncs of a trial's episode: a day."""
-    variants: int = 4
+    worlds: int = 256
+    """At once, in training."""
+    episode_steps: int = 2880
+    """Syncs of an episode in training: half a day."""
+    trial_steps: int = 2880
+    """Syncs of a trial's episode: half a day."""
+    settling: int = 240
+    """Minutes of it before anybody is judged: what is learnt from feedback needs a few hours to be learnt."""
+    variants: int = 3
     """Worlds per history in a trial."""
     trial_seed: int = 1
 
 
-def histories_of(told: Sequence[Foretold], share: tuple[float, float]) -> Histories:
-    """A stretch of each history.
+def long_enough(told: Sequence[Foretold], plan: Plan) -> list[Foretold]:
+    """Those of which every share holds an episode.
 
     Raises:
         HistoryError: there is none.
     """
-    if not told:
-        raise HistoryError("no history to train on: give a folder of CSV files (timestamp,value)")
-    return Histories.of([one.part(*share) for one in told])
+    least = max(plan.trial_steps, plan.episode_steps) + LOOKS_BACK + SPARE
+    shortest = min(last - first for first, last in (TRAINING, VALIDATION, TEST))
+    kept = [one for one in told if shortest * len(one.value) > least]
+    if not kept:
+        days = (least / shortest * SYNC_S.value + LEARNT_S) / DAY_S
+        raise HistoryError(f"no history is long enough to train on: {days:.1f} days of load are needed")
+    return kept
 
 
 def school(told: Sequence[Foretold], plan: Plan) -> ClusterWorld:
@@ -90,22 +106,24 @@ def school(told: Sequence[Foretold], plan: Plan) -> ClusterWorld:
     rng = np.random.default_rng(77)
     queue = plan.family == "queue"
     made = [imagined(f"imagined {i + 1}", IMAGINED_DAYS, rng, queue=queue) for i in range(IMAGINED)]
-    return ClusterWorld(Histories.of([*(one.part(*TRAINING) for one in told), *made]), Ranges(), WORLDS)
+    return ClusterWorld(
+        Histories.of([*(one.part(*TRAINING) for one in told), *made]), Ranges(steps=plan.episode_steps), plan.worlds
+    )
 
 
 def tried(
     told: Sequence[Foretold], share: tuple[float, float], agents: Mapping[str, Agent], plan: Plan
 ) -> Iterator[tuple[str, list[Found]]]:
     """What everybody did, condition by condition; the agents come last, in their order."""
-    histories = histories_of(told, share)
+    histories = Histories.of([one.part(*share) for one in told])
     for condition, given in WORLDS_OF.items():
         ranges = replace(Ranges(steps=plan.trial_steps), **given)  # type: ignore[arg-type] # all are shares
         world = ClusterWorld(histories, ranges, 1)
-        entrants = [forecast_only(), with_margin(), knowing()]
-        if plan.family == "queue":
-            entrants.append(reactive())
+        hidden = given["known"] == 0.0
+        entrants = [forecast_only(), *([with_margin(), learning(), knowing()] if hidden else [])]
+        entrants += [usual_rule(), *([reactive()] if plan.family == "queue" else [])]
         entrants += [_entrant(name, agent, world) for name, agent in agents.items()]
-        yield condition, trial(histories, ranges, entrants, plan.variants, np.random.default_rng(plan.trial_seed))
+        yield condition, trial(world, entrants, plan.variants, plan.settling, np.random.default_rng(plan.trial_seed))
 
 
 def _entrant(name: str, agent: Agent, world: ClusterWorld) -> Entrant:
@@ -117,21 +135,36 @@ def figures_of(found: Sequence[Found], names: Sequence[str], variants: int) -> d
     agent, rivals = found[-1], found[:-1]
     everyone = np.ones(agent.cost.shape[1])
     cost = {one.name: [_shown(cost_of(one, everyone, pct)) for pct in SHORT_PCTS] for one in found}
+    against = {one.name: _compared(agent, one) for one in rivals if one.name not in {KNOWING, RULE}}
     known = {one.name: cost_of(one, everyone, SHORT_PCT) for one in rivals if one.name.startswith("forecast")}
     best = min(known, key=lambda name: np.nan_to_num(known[name], nan=np.inf))
     rival = next(one for one in rivals if one.name == best)
-    rng = np.random.default_rng(0)
-    ratio = ratio_of(agent, rival, SHORT_PCT, SAMPLES, rng)
     ours, theirs = (setting_at(one, everyone, SHORT_PCT) for one in (agent, rival))
     return {
         "cost_at_short_pct": dict(zip(("short_pct", *cost), (list(SHORT_PCTS), *cost.values()), strict=True)),
+        "against": against,
         "rival": best,
-        "ratio": _shown(ratio.mean),
-        "ratio_95": [_shown(ratio.low), _shown(ratio.high)],
+        **against[best],
         "by_history": _by_history((agent, ours), (rival, theirs), names, variants),
+        "usual_price": {one.name: _usual(one) for one in found if one.name != MARGIN},
         "events_per_hour": {"agent": _shown(agent.events[ours].mean()), best: _shown(rival.events[theirs].mean())},
         "worlds": agent.cost.shape[1],
     }
+
+
+def _usual(found: Found) -> dict[str, float | None]:
+    """Short share, cost and changes per hour at the price that 1 % short load usually comes to."""
+    at = int(np.argmin(np.abs(np.log(found.price / MARGIN_PRICE))))
+    return {
+        "short_pct": _shown(100.0 * float(found.short[at].mean())),
+        "cost": _shown(float(found.cost[at].mean())),
+        "events_per_hour": _shown(float(found.events[at].mean())),
+    }
+
+
+def _compared(agent: Found, other: Found) -> dict[str, Any]:
+    ratio = ratio_of(agent, other, SHORT_PCT, SAMPLES, np.random.default_rng(0))
+    return {"ratio": _shown(ratio.mean), "ratio_95": [_shown(ratio.low), _shown(ratio.high)]}
 
 
 def _by_history(

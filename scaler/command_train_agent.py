@@ -18,6 +18,7 @@ from scaler.agent_training import (
     card_of,
     judged,
     kept_checkpoint,
+    long_enough,
     school,
     worst_of,
 )
@@ -37,7 +38,7 @@ def answer(options: Mapping[str, Any], tell: Tell = click.echo) -> None:
     """
     plan = Plan(options["family"], options["seeds"], options["episodes"])
     out: Path = options["out"]
-    told = _told(options, out, tell)
+    told = long_enough(_told(options, out, tell), plan)
     agents = {f"seed {seed}": _trained(told, plan, seed, out, tell) for seed in range(plan.seeds)}
     tell("validation: every seed against forecast-only, condition by condition")
     table = judged(told, VALIDATION, agents, plan)
@@ -66,22 +67,15 @@ def _told(options: Mapping[str, Any], out: Path, tell: Tell) -> list[Foretold]:
             told += all_foretold([one], out / "foretold")
         except HistoryError as error:
             tell(f"left out: {error}")
-    if not told:
-        raise HistoryError(
-            "no history to train on: give a folder of CSV files (timestamp,value) of three days and more"
-        )
     return told
 
 
 def _trained(told: list[Foretold], plan: Plan, seed: int, out: Path, tell: Tell) -> Agent:
     try:
-        import torch  # noqa: PLC0415 - only training needs it
-
-        from rl_agent.ppo import PpoConfig  # noqa: PLC0415
+        from rl_agent.ppo import PpoConfig  # noqa: PLC0415 - only training needs torch
         from rl_agent.train import agent_of, train  # noqa: PLC0415
     except ImportError as error:
         raise RequestError("training needs PyTorch: pip install 'foresail[train]'") from error
-    torch.set_num_threads(1)
     folder = out / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "checkpoint.npz"

@@ -14,15 +14,13 @@ import numpy as np
 
 from scaler.core.domain import Kind, Workload
 from scaler.core.simulator.constants import FLEET, FLEET_UTILISATION, SYNC_S
-from scaler.core.simulator.draws import Foretold
+from scaler.core.simulator.draws import LEARNT_S, Foretold
 from scaler.core.simulator.foresight import Past, foresee
 from scaler.core.simulator.load import Noise
 from scaler.core.simulator.scene import Question, Scene
 from scaler.errors import HistoryError
 from scaler.trace import first_days, read_csv
 
-LEARNT_S = 1.5 * 86_400.0
-"""Begin of every history that only the forecaster sees: its first fits are of no use to anybody."""
 DAYS = 21
 """Most days of one history, so that a long one does not drown the others."""
 ARRAYS = ("value", "peak", "ceiling")

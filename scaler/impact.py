@@ -178,7 +178,8 @@ def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
     if found.agent is not None:
         lines.append(
             f"Against the forecast alone, the agent would have changed the replica-hours by "
-            f"{-found.agent.saved_pct:+.1f} %{_between(found.agent.saved, '% saved')} and the short load by {-found.agent.less_short:+.2f} points."
+            f"{-found.agent.saved_pct:+.1f} %{_between(found.agent.saved, '% saved')} and the short load by "
+            f"{-found.agent.less_short:+.2f} points."
         )
     if found.resembles is None:
         lines.append(

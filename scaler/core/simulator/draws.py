@@ -7,12 +7,17 @@ from enum import IntEnum
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
+from forecasting.series import DAY_S
 from scaler.core.domain import HPA_SYNC_S, Workload, Workloads, columns_of, take, window_steps
 from scaler.core.simulator.constants import FLEET_UTILISATION, SYNC_S
 from scaler.core.simulator.service import latency_target_s
 
 LOOKS_BACK = 256
 """Steps of history kept before an episode: what is delayed must come from somewhere."""
+SPARE = 8
+"""Steps of history kept after it."""
+LEARNT_S = 1.5 * DAY_S
+"""Begin of every history that only the forecaster sees: its first fits are of no use to anybody."""
 MANY_STEPS = 10**9
 LEAST_LOAD, TRIES = 0.2, 8
 """An episode with less of its history's mean load is drawn again, so often."""
@@ -227,7 +232,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
         stated=true / np.exp(wrong),
         wrong=wrong,
         widest=np.where(known, 0.0, ranges.wrong),
-        drift=ranges.drift * rng.uniform(-1.0, 1.0, n) * SYNC_S.value / 86_400.0 * ~known,
+        drift=ranges.drift * rng.uniform(-1.0, 1.0, n) * SYNC_S.value / DAY_S * ~known,
         deploy=deploy,
         jump=jump,
         price=_log_uniform(ranges.price, n, rng),
@@ -250,7 +255,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
 
 def _begins(histories: Histories, history: IntArray, steps: int, rng: np.random.Generator) -> IntArray:
     """Where episodes begin, (B,): anywhere, but not where hardly any load would come."""
-    room = np.maximum(histories.length[history] - steps - 8 - LOOKS_BACK, 1)
+    room = np.maximum(histories.length[history] - steps - SPARE - LOOKS_BACK, 1)
     total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
     at = np.zeros(len(history), np.int64)
     quiet = np.ones(len(history), np.bool_)

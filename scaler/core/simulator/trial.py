@@ -10,27 +10,28 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from forecasting.forecast import FloatArray, IntArray
-from scaler.core import hpa, learned
+from scaler.core import capacity, hpa, learned
 from scaler.core.domain import take
-from scaler.core.simulator.constants import SYNC_S
+from scaler.core.learned import MOVE_S
+from scaler.core.simulator.constants import FLEET_UTILISATION, SYNC_S
 from scaler.core.simulator.controllers import trigger_rules
-from scaler.core.simulator.draws import Draw, Histories, Ranges, drawn_of, log_ability
+from scaler.core.simulator.draws import Draw, drawn_of, log_ability
 from scaler.core.simulator.score import cost_at, draws, envelope
 from scaler.core.simulator.world import SYNCS, ClusterWorld, Episode
 
-SETTLING = 60
-"""Minutes of an episode before anybody is judged."""
 AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.01, 100.0, 185)])
 """In wanted ages: bins of the ages that messages meet, 5 % apart."""
 AGE_LEVEL = 0.95
 CALIBRATED_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds of the rules that are calibrated."""
-PRICES: FloatArray = np.geomspace(2.0, 2e4, 28)
+PRICES: FloatArray = np.geomspace(8.0, 8000.0, 20)
 """R, the knob of what is ours."""
-MARGINS: FloatArray = np.geomspace(0.6, 2.0, 48)
-"""The knob of a forecast whose capacity may be wrong …"""
-MARGIN_PRICES = (20.0, 100.0)
-"""… at each of these prices: whichever is cheaper counts."""
+MARGINS: FloatArray = np.geomspace(0.6, 2.0, 41)
+"""The knob of a forecast whose capacity may be wrong, 3 % apart …"""
+MARGIN_PRICE = 50.0
+"""… at the price that the feedback finds where 1 % may be short."""
+MARGIN, KNOWING, RULE = "forecast with a margin", "capacity known", "usual rule"
+"""Names of entrants."""
 SHARES: FloatArray = np.geomspace(0.02, 3.0, 40)
 """Thresholds of rules on the metric, in what a replica bears (for queues clears within the wanted age)."""
 Pilot = Callable[[Episode, IntArray], None]
@@ -77,8 +78,7 @@ def forecast_only(name: str = "forecast only") -> Entrant:
 
 def with_margin() -> Entrant:
     """The same with one factor for all on what it asks for."""
-    price = np.repeat(MARGIN_PRICES, len(MARGINS))
-    return Entrant("forecast with a margin", price, np.tile(np.log(MARGINS), len(MARGIN_PRICES)))
+    return Entrant(MARGIN, np.full(len(MARGINS), MARGIN_PRICE), np.log(MARGINS))
 
 
 def knowing() -> Entrant:
@@ -87,7 +87,29 @@ def knowing() -> Entrant:
     def pilot(state: Episode, rows: IntArray) -> None:
         state.fixed[rows] = -log_ability(state.draw, state.step)[rows]
 
-    return Entrant("capacity known", PRICES, np.zeros(len(PRICES)), pilot)
+    return Entrant(KNOWING, PRICES, np.zeros(len(PRICES)), pilot)
+
+
+def learning() -> Entrant:
+    """Forecast-only with the capacity that the service learns from feedback, in force as in the service."""
+    kept: list[capacity.CapacityState] = []
+
+    def pilot(state: Episode, rows: IntArray) -> None:
+        fleet, seen = take(state.fleet, rows), take(state.seen, rows)
+        before = kept.pop() if kept else capacity.initial_state(len(rows))
+        work = np.where(fleet.queue, np.nan, seen.load)
+        now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
+        kept.append(now)
+        used = fleet.capacity * np.exp(-state.fixed[rows])
+        state.fixed[rows] = -np.log(capacity.in_force(used, now.load, fleet.capacity) / fleet.capacity)
+
+    return Entrant("capacity learnt", PRICES, np.zeros(len(PRICES)), pilot)
+
+
+def usual_rule() -> Entrant:
+    """The HPA's rule on the metric as a trigger without Foresail has it: what bad forecasts must not fall behind."""
+    one = np.ones(1)
+    return Entrant(RULE, MARGIN_PRICE * one, 0.0 * one, None, FLEET_UTILISATION.value * one, 300.0 * one)
 
 
 def reactive() -> Entrant:
@@ -98,11 +120,15 @@ def reactive() -> Entrant:
 
 
 def trial(
-    histories: Histories, ranges: Ranges, entrants: Sequence[Entrant], variants: int, rng: np.random.Generator
+    world: ClusterWorld, entrants: Sequence[Entrant], variants: int, settling: int, rng: np.random.Generator
 ) -> list[Found]:
-    """Let all entrants meet `variants` worlds of every history; worlds are in the order of histories."""
+    """Let all entrants meet `variants` worlds of every history; worlds are in the order of histories.
+
+    The first `settling` minutes are not judged.
+    """
+    histories, ranges = world.histories, world.ranges
     base = drawn_of(histories, ranges, np.repeat(np.arange(len(histories.names)), variants), rng)
-    world, n_worlds = ClusterWorld(histories, ranges, len(base.price)), len(base.price)
+    n_worlds = len(base.price)
     state = _begun(world, base, entrants, rng)
     rows = _rows(entrants, n_worlds)
     n = len(state.fixed)
@@ -113,12 +139,12 @@ def trial(
             if entrant.pilot is not None:
                 entrant.pilot(state, own)
         world.pass_minute(state, rng)
-        if minute >= SETTLING:
+        if minute >= settling:
             done = state.minute
             sums += [done.load, done.short, done.billed, done.needed, done.changes]
             age = np.searchsorted(AGE_EDGES, state.served.latency_s / state.draw.patience_s, side="right") - 1
             ages[everyone, age] += done.load
-    hours = (minutes - SETTLING) / 60.0
+    hours = (minutes - settling) / 60.0
     return [
         _found(entrant, sums[:, own], ages[own], n_worlds, hours) for entrant, own in zip(entrants, rows, strict=True)
     ]
