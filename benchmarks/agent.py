@@ -40,7 +40,7 @@ def again(kept: agent_card.Shipped, folder: Path) -> dict[str, Any]:
     """The test of a card, repeated."""
     card = kept.card
     plan, queue = Plan(**card["plan"]), card["family"] == "queue"
-    wanted = [Wanted(folder / f"{one['name']}.csv", one["lead_s"], queue) for one in card["histories"]]
+    wanted = [Wanted.csv(folder / f"{one['name']}.csv", one["lead_s"], queue=queue) for one in card["histories"]]
     told = list(all_foretold(wanted, VAR))
     return judged(told, TEST, {"agent": kept.agent}, plan)["agent"]
 

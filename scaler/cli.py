@@ -217,7 +217,12 @@ def train() -> None:
 
 
 @train.command()
-@click.argument("histories", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("histories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--journal",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A journal (var/journal.sqlite) whose workloads' loads are learnt from, too.",
+)
 @click.option("--family", type=click.Choice(["rate", "queue"]), default="rate", show_default=True)
 @click.option(
     "--only", multiple=True, help="Name of a history (file name without .csv); may be repeated. Default: all."

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 import numpy as np
 
 from rl_agent.agent import Agent
+from rl_agent.environment import FloatArray
 from rl_agent.errors import CheckpointError
 from scaler import agent_card
 from scaler.agent_training import (
@@ -22,9 +24,12 @@ from scaler.agent_training import (
     school,
     worst_of,
 )
+from scaler.command_impact import opened
+from scaler.core.domain import HPA_SYNC_S
 from scaler.core.simulator.draws import Foretold
 from scaler.errors import HistoryError, RequestError
 from scaler.foretold import Wanted, all_foretold
+from scaler.trace import Trace, evenly_spaced
 
 CURVE = "episode,steps,reward,held,policy_loss,value_loss,entropy,divergence"
 Tell = Callable[[str], None]
@@ -52,14 +57,15 @@ def answer(options: Mapping[str, Any], tell: Tell = click.echo) -> None:
 
 
 def _told(options: Mapping[str, Any], out: Path, tell: Tell) -> list[Foretold]:
-    paths = sorted(path for folder in options["histories"] for path in folder.glob("*.csv"))
-    names = set(options["only"])
-    chosen = [path for path in paths if not names or path.stem in names]
-    missing = names - {path.stem for path in chosen}
-    if missing:
-        raise RequestError(f"--only {', '.join(sorted(missing))}: no such history in the folders")
     queue = options["family"] == "queue"
-    wanted = [Wanted(path, lead_s, queue) for path in chosen for lead_s in options["lead"]]
+    paths = sorted(path for folder in options["histories"] for path in folder.glob("*.csv"))
+    known = [Wanted.csv(path, lead_s, queue=queue) for path in paths for lead_s in options["lead"]]
+    known += [] if options["journal"] is None else journalled(options["journal"], queue=queue)
+    names = set(options["only"])
+    missing = names - {one.name for one in known}
+    if missing:
+        raise RequestError(f"--only {', '.join(sorted(missing))}: no such history")
+    wanted = [one for one in known if not names or one.name in names]
     tell(f"{len(wanted)} histories: forecasting what was not forecast yet")
     told: list[Foretold] = []
     for one in wanted:
@@ -68,6 +74,33 @@ def _told(options: Mapping[str, Any], out: Path, tell: Tell) -> list[Foretold]:
         except HistoryError as error:
             tell(f"left out: {error}")
     return told
+
+
+def journalled(path: Path, *, queue: bool) -> list[Wanted]:
+    """Loads that a journal keeps, each with its own lead time; of queues their arrivals.
+
+    Raises:
+        StoreError: the journal cannot be read.
+    """
+    journal, wanted = opened(path), []
+    try:
+        tracked = journal.keys()
+        for key in tracked:
+            kept = journal.read(key, 0.0, time.time())
+            if len(kept.t_s) < 2 or np.isnan(kept.arrivals).all() == queue:
+                continue
+            name = f"{key.namespace}.{key.name}.{key.fingerprint}"
+            values = kept.arrivals if queue else kept.raw_load
+            lead_s = float(kept.h[-1] * kept.step_s[-1]) - HPA_SYNC_S
+            wanted.append(Wanted(name, lead_s, queue, partial(_trace, name, kept.t_s, values)))
+    finally:
+        journal.close()
+    return wanted
+
+
+def _trace(name: str, t_s: FloatArray, values: FloatArray) -> Trace:
+    # A stamp in a journal marks the end of its step, one in a history the beginning: nobody here minds.
+    return evenly_spaced(name, t_s, values, range(1, len(t_s) + 1))
 
 
 def _trained(told: list[Foretold], plan: Plan, seed: int, out: Path, tell: Tell) -> Agent:

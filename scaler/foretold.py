@@ -6,8 +6,9 @@ Forecasts do not depend on what a policy does, so they are made once and kept; n
 by a model that saw it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from scaler.core.simulator.foresight import Past, foresee
 from scaler.core.simulator.load import Noise
 from scaler.core.simulator.scene import Question, Scene
 from scaler.errors import HistoryError
-from scaler.trace import first_days, read_csv
+from scaler.trace import Trace, first_days, read_csv
 
 DAYS = 21
 """Most days of one history, so that a long one does not drown the others."""
@@ -30,14 +31,16 @@ ARRAYS = ("value", "peak", "ceiling")
 class Wanted:
     """One history at one lead time."""
 
-    path: Path
+    name: str
     lead_s: float
     queue: bool
+    load: Callable[[], Trace]
+    """Reads it. Raises HistoryError."""
 
-    @property
-    def name(self) -> str:
-        """Name of the history."""
-        return self.path.stem
+    @staticmethod
+    def csv(path: Path, lead_s: float, *, queue: bool) -> "Wanted":
+        """The history in a CSV file."""
+        return Wanted(path.stem, lead_s, queue, partial(read_csv, path))
 
     @property
     def file(self) -> str:
@@ -72,20 +75,20 @@ def _made(one: Wanted, kept: Path) -> Foretold:
     first = round(LEARNT_S / scene.step_s)
     said = foresee(past, scene.load.t_s[first:], scene.fleet, scene.question.workload.fingerprint)
     single = [array.astype(np.float32) for array in (scene.load.value[first:], said.peak, said.ceiling)]
-    partial = kept.with_suffix(".part.npz")
+    begun = kept.with_suffix(".part.npz")
     value, peak, ceiling = single
-    np.savez(partial, value=value, peak=peak, ceiling=ceiling)
-    partial.replace(kept)
+    np.savez(begun, value=value, peak=peak, ceiling=ceiling)
+    begun.replace(kept)
     return Foretold(one.name, one.lead_s, one.queue, *single)
 
 
 def _scene(one: Wanted) -> Scene:
-    trace = first_days(read_csv(one.path), DAYS)
+    trace = first_days(one.load(), DAYS)
     capacity = float(np.nanmean(trace.values)) / (FLEET.value * FLEET_UTILISATION.value)
     kind = Kind.QUEUE if one.queue else Kind.RATE
     workload = Workload("agent", trace.name, "0", threshold=capacity, capacity=capacity, kind=kind, lead_s=one.lead_s)
     # Messages are counted; counts of requests are large enough to be taken for a rate.
     noise = Noise.POISSON if one.queue and float(np.nanmedian(trace.values)) < 10.0 else Noise.MULTIPLICATIVE
     if trace.span_s < 2 * LEARNT_S or trace.spacing_s % SYNC_S.value:
-        raise HistoryError(f"{one.path}: {trace.span_s / 86_400:.1f} days are too few to learn from")
+        raise HistoryError(f"{one.name}: {trace.span_s / 86_400:.1f} days are too few to learn from")
     return Scene.of(Question(trace.name, trace.start_s, trace.values, trace.spacing_s, workload, noise))

@@ -20,6 +20,9 @@ from scaler.core.simulator.draws import Foretold, Ranges
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.trial import AGE_EDGES, Found, cost_of, oldest, setting_at
 from scaler.errors import AgentFolderError, HistoryError
+from scaler.journal import Journal
+from scaler.record import LAYOUT
+from scaler.roster import Key
 
 SMALL = Plan(episodes=2, seeds=1, worlds=8, episode_steps=240, trial_steps=480, settling=30, variants=2)
 
@@ -152,7 +155,9 @@ def test_training_goes_on_ends_with_a_card_and_says_where_it_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="torch trains the agent; nothing else needs it")
-    monkeypatch.setattr(command_train_agent, "Plan", lambda *given: replace(SMALL, episodes=given[2], variants=1, trial_steps=240))
+    monkeypatch.setattr(
+        command_train_agent, "Plan", lambda *given: replace(SMALL, episodes=given[2], variants=1, trial_steps=240)
+    )
     monkeypatch.setattr(command_train_agent, "_told", lambda *_: told(1))
     monkeypatch.setattr(agent_training, "IMAGINED", 1)
     out, lines = tmp_path / "agent", []
@@ -166,6 +171,24 @@ def test_training_goes_on_ends_with_a_card_and_says_where_it_lost(
     assert kept.card["passed"] + kept.card["refused"] != []
     assert any("worst on load" in line for line in lines)
     assert json.loads((out / "card.json").read_text())["worlds"]["wrong"] == Ranges().wrong
+
+
+def test_a_journal_gives_the_loads_of_its_rates_with_their_lead_times(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.open()
+    keys = [Key("shop", "web", "0a"), Key("shop", "mail", "0b")]
+    for tick in range(1, 5):
+        rows = np.zeros(2, LAYOUT)
+        rows["t"], rows["step"], rows["h"] = 15.0 * tick, 15.0, 9
+        rows["raw_load"], rows["arrivals"] = [10.0 * tick, 7.0], [np.nan, 3.0]
+        journal.post(0, keys, rows)
+    journal.flush()
+    journal.close()
+    (web,) = command_train_agent.journalled(tmp_path / "journal.sqlite", queue=False)
+    assert (web.name, web.lead_s) == ("shop.web.0a", 120.0)
+    assert web.load().values.tolist() == [10.0, 20.0, 30.0, 40.0]
+    (mail,) = command_train_agent.journalled(tmp_path / "journal.sqlite", queue=True)
+    assert mail.load().values.tolist() == [3.0] * 4
 
 
 def test_without_histories_or_pytorch_the_command_says_what_is_needed(tmp_path: Path) -> None:
