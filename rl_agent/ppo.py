@@ -25,7 +25,7 @@ class PpoConfig:
     minibatch: int = 2048
     epochs: int = 4
     """Most passes over a rollout."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2.5e-3
     """Of Adam at the beginning; falls to 0 on a straight line."""
     clip: float = 0.2
     """How far the probability of an action may move in one update, as a share."""

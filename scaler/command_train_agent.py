@@ -48,7 +48,7 @@ def answer(options: Mapping[str, Any], tell: Tell = click.echo) -> None:
     tell("validation: every seed against forecast-only, condition by condition")
     table = judged(told, VALIDATION, agents, plan)
     chosen = min(table, key=lambda name: worst_of(table[name]))
-    test = judged(told, TEST, {chosen: agents[chosen]}, plan)[chosen]
+    test = judged(told, TEST, {"agent": agents[chosen]}, plan)["agent"]
     card = card_of(told, plan, chosen, table, test)
     agent_card.write(out, agents[chosen], card)
     for line in lines_of(card):

@@ -16,12 +16,14 @@ from scaler.core.learned import MOVE_S
 from scaler.core.simulator.constants import FLEET_UTILISATION, SYNC_S
 from scaler.core.simulator.controllers import trigger_rules
 from scaler.core.simulator.draws import Draw, drawn_of, log_ability
-from scaler.core.simulator.score import cost_at, draws, envelope
+from scaler.core.simulator.score import draws, envelope
 from scaler.core.simulator.world import SYNCS, ClusterWorld, Episode
 
 AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.01, 100.0, 185)])
 """In wanted ages: bins of the ages that messages meet, 5 % apart."""
 AGE_LEVEL = 0.95
+LEAST_SHORT_PCT = 0.01
+"""What no shortage at all counts as on a logarithmic scale."""
 CALIBRATED_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds of the rules that are calibrated."""
 PRICES: FloatArray = np.geomspace(8.0, 8000.0, 20)
@@ -98,7 +100,8 @@ def learning() -> Entrant:
         fleet, seen = take(state.fleet, rows), take(state.seen, rows)
         before = kept.pop() if kept else capacity.initial_state(len(rows))
         work = np.where(fleet.queue, np.nan, seen.load)
-        now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
+        with np.errstate(over="ignore"):  # an idle world's line is vertical: that is no capacity either
+            now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
         kept.append(now)
         used = fleet.capacity * np.exp(-state.fixed[rows])
         state.fixed[rows] = -np.log(capacity.in_force(used, now.load, fleet.capacity) / fleet.capacity)
@@ -197,12 +200,17 @@ def _found(entrant: Entrant, sums: FloatArray, ages: FloatArray, n_worlds: int, 
 
 
 def cost_of(found: Found, weights: FloatArray, short_pct: float) -> float:
-    """Mean cost where the mean short share is `short_pct`, worlds weighted by (W,); NaN where that is never reached."""
+    """Mean cost where the mean short share is `short_pct`, worlds weighted by (W,); NaN where that is never reached.
+
+    Between the settings on both sides of it, linear in the logarithm of the short share, however far apart they are: a
+    short episode is short at a few bursts or at none.
+    """
     share = weights / weights.sum()
     short, cost = 100.0 * found.short @ share, found.cost @ share
     best = envelope(short, cost)
-    at = cost_at(short[best], cost[best], short_pct)
-    return float("nan") if at is None else at
+    x = np.log(np.maximum(short[best], LEAST_SHORT_PCT))
+    inside = x[0] <= np.log(short_pct) <= x[-1]
+    return float(np.interp(np.log(short_pct), x, cost[best])) if inside else float("nan")
 
 
 def setting_at(found: Found, weights: FloatArray, short_pct: float) -> int:
