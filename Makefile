@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SOURCES := $(shell find scaler forecasting rl_agent tests/[!t]*.py -name '*.py')
 EVIDENCE := $(patsubst %,build/evidence/%,$(shell grep -rlE '@given|FORESAIL_EVIDENCE' tests --include='test_*.py'))
 
-.PHONY: help run test evidence setup check lint types contracts bench results agent-eval proto clean
+.PHONY: help run test evidence setup check lint types contracts bench results agent-eval proto monitoring clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,10 @@ agent-eval: $(VENV)/.dev  ## the trial of the shipped agent once more, against i
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto
+
+monitoring: $(VENV)/.dev  ## the files under manifests/dashboards and manifests/alerts from their code
+	$(BIN)/python manifests/dashboards/dashboards.py
+	$(BIN)/python manifests/alerts/rules.py
 
 clean:           ## remove the environment and caches; ./var stays
 	rm -rf $(VENV) build/evidence .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,10 +91,11 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload, with what is known to come; NaN where nobody does."""
-    return occasions.expected(_spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
+    return occasions.expected(spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
 
 
-def _spoken(models: Models, history: History, rows: Rows) -> Quantiles:
+def spoken(models: Models, history: History, rows: Rows) -> Quantiles:
+    """The same as if nothing were known of what is to come."""
     speaker = models.speaker[rows.workload]
     together = nothing_said(len(rows.h))
     for number, forecast in ((BOOSTING, _boosting), (NAIVE, _naive)):

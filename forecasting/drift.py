@@ -59,9 +59,9 @@ RECENT_S = DAY_S / 2
 """How old the errors may be that are averaged."""
 SEASON_LEAST = 0.2
 """Standard deviation of the shape, in logarithms, below which there is no season to lose."""
-FOLLOWED, LOST = 0.7, 0.25
-"""Slope on the shape: before, above which the load was seasonal; now, below which it is no more. A holiday at half its
-usual swing still has one of 0.5 and more, a change of the clock by an hour one of 0.9."""
+FOLLOWED, LOST = 0.7, 0.3
+"""Slope on the shape in earlier days, above which the load was seasonal; swing now, as a share of the shape's, below
+which it is no more. A holiday may run against the shape, so that there is no slope, and still swings by 0.4."""
 EARLIER_DAYS = 6
 """Days whose mean is the shape: with today a week."""
 TREND_DAYS = 3
@@ -179,10 +179,35 @@ def data_parts(logs: FloatArray, block_s: float) -> FloatArray:
 def season_part(logs: FloatArray, block_s: float) -> float:
     """Score of a lost season of one workload."""
     day = round(DAY_S / block_s)
-    slopes = [_slope(logs[: len(logs) - back], block_s) for back in (0, day, 2 * day)]
-    if np.isnan(slopes).any() or min(slopes[1:]) < FOLLOWED:
+    slopes = [_slope(logs[: len(logs) - back], block_s) for back in (day, 2 * day)]
+    swing = _swing(logs, block_s)
+    if np.isnan([*slopes, swing]).any() or min(slopes) < FOLLOWED:
         return 0.0
-    return float(scored((1.0 - slopes[0]) / (1.0 - LOST)))
+    return float(scored(max(1.0 - swing, 0.0) / (1.0 - LOST)))
+
+
+def _swing(logs: FloatArray, block_s: float) -> float:
+    """Standard deviation of the last hours over that of earlier days at these hours, or of a week ago if less.
+
+    NaN where too little is known, or where these hours had no shape.
+    """
+    now, shape, last_week = _stretches(logs, block_s)
+    swings = [_ratio(now, shape)] + ([_ratio(now, last_week)] if _known(now + last_week) >= 0.5 else [])
+    return float(np.max(swings))
+
+
+def _ratio(y: FloatArray, x: FloatArray) -> float:
+    known = ~np.isnan(x + y)
+    if _known(x + y) < 0.5 or float(x[known].std()) < SEASON_LEAST:
+        return np.nan
+    return float(y[known].std() / x[known].std())
+
+
+def _stretches(logs: FloatArray, block_s: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The last hours, the mean of the same hours of earlier days, and the same a week ago."""
+    n, day = round(SEASON_S / block_s), round(DAY_S / block_s)
+    shape = _mean([_back(logs, n, k * day) for k in range(1, EARLIER_DAYS + 1)])
+    return _back(logs, n, 0), shape, _back(logs, n, 7 * day)
 
 
 def _slope(logs: FloatArray, block_s: float) -> float:
@@ -190,9 +215,7 @@ def _slope(logs: FloatArray, block_s: float) -> float:
 
     NaN where too little is known, or where these hours had no shape to follow, be it only a week ago.
     """
-    n, day = round(SEASON_S / block_s), round(DAY_S / block_s)
-    now, shape = _back(logs, n, 0), _mean([_back(logs, n, k * day) for k in range(1, EARLIER_DAYS + 1)])
-    last_week = _back(logs, n, 7 * day)
+    now, shape, last_week = _stretches(logs, block_s)
     slope = _regressed(now, shape)
     return slope if _known(now + last_week) < 0.5 else float(np.maximum(slope, _regressed(now, last_week)))
 

@@ -185,6 +185,57 @@ class ForecastAnswer(Answer):
     path: list[Moment]
 
 
+class Basis(Answer):
+    """What was taken from a forecast, and what that rested on."""
+
+    load: float
+    """The load until `until` stays below it …"""
+    probability: float
+    """… with this probability."""
+    until: float
+    """End of the lead window, Unix seconds."""
+    parts: dict[str, float] | None
+    """What the load is made of: level, chance, trend, day, week, event, correction; they sum to it."""
+    event: str | None
+    """Name of the known event."""
+    doubt: str | None
+    """Why the parts are not known, or not for certain."""
+
+
+class GuardrailPush(Answer):
+    """A guardrail that moved the number."""
+
+    name: str
+    was: int
+    became: int
+
+
+class ExplanationAnswer(Answer):
+    """A decision in sentences, and the numbers behind them."""
+
+    namespace: str
+    name: str
+    t: float
+    headline: str
+    sentences: list[str]
+    predicted_replicas: int
+    value: float
+    replicas: int | None
+    reached: int | None
+    mode: str
+    cause: str
+    capacity: float | None
+    forecast: Basis | None
+    proposal: int
+    guardrails: list[GuardrailPush]
+    """Those that moved the number, in their order."""
+    reactive: int
+    """What the HPA rule wanted on the replicas that ran."""
+    reactive_alone: int
+    """What the HPA rule would have run had it been alone."""
+    forecast_alone: int | None
+
+
 class RefusedSample(Answer):
     """Why one sample was refused."""
 
@@ -200,6 +251,13 @@ class PushAnswer(Answer):
     refused: list[RefusedSample]
     durable: bool
     """Whether the samples outlive a restart; else they are in memory only, and the log says why."""
+
+
+class SteeringAnswer(Answer):
+    """What was written; it is in force from the next decision on."""
+
+    annotations: dict[str, str | None]
+    """As they now stand, null where removed."""
 
 
 class HealthAnswer(Answer):

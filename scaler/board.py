@@ -11,6 +11,9 @@ from scaler.roster import Key
 KEPT_ROWS = 20_000
 """Decisions kept for reading back, over all workloads: about 20 MB."""
 
+SLACK_S = 900.0
+"""By how much a decision may be older than one that was posted before it: steps differ in length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Posted:
@@ -116,6 +119,16 @@ class Board:
     def next_change(self, key: Key) -> asyncio.Event:
         """Event of the workload's next decision; taken before the board is read, no decision slips between."""
         return self._changed.setdefault(key, asyncio.Event())
+
+    def since(self, key: Key, begin_s: float) -> list[Posted]:
+        """Kept decisions of a workload from `begin_s` on, newest first."""
+        found: list[Posted] = []
+        for decisions, rows in reversed(self._recent):
+            if decisions.t_s < begin_s - SLACK_S:
+                break
+            if key in rows and decisions.t_s >= begin_s:
+                found.append(Posted(decisions, rows[key]))
+        return found
 
     def recent(self, key: Key, limit: int) -> list[Posted]:
         """Up to `limit` newest decisions of a workload, newest first."""

@@ -5,11 +5,15 @@ Unknown keys, NaN, infinity and values of another type are refused by name, in g
 
 import json
 import math
-from typing import Any, TypeVar
+import re
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scaler.core.domain import LARGEST_LOAD, UNKNOWN
+from scaler.core.domain import LARGEST_LOAD, UNBOUNDED, UNKNOWN, Mode
+from scaler.core.steering import OVERRIDE, SHADOW, Override, override_of
+from scaler.core.trigger import duration_s
 from scaler.errors import RequestError
 from scaler.predictions import Question
 from scaler.push import Sample
@@ -17,9 +21,15 @@ from scaler.whatif import NOTHING, Imagined, second_of_day, weekday_of
 
 MOST_QUESTIONS = 1000
 """Most items of one batch."""
+DAY_S = 86_400.0
+WHEN = '"09:30", "2026-09-16T09:30", "2h ago" or Unix seconds, UTC where nothing else is said; now by default.'
+"""How a moment of the past is written."""
 MOST_SAMPLES = 1000
 """Most observations of one push."""
 
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+"""One line: it is logged."""
 
 Asked = TypeVar("Asked", bound="Body")
 
@@ -96,6 +106,60 @@ class SamplesBody(Body):
     observations: list[Any] = Field(
         min_length=1, max_length=MOST_SAMPLES, json_schema_extra={"items": {"$ref": "#/components/schemas/SampleBody"}}
     )
+
+
+class OverrideBody(Body):
+    """What is fixed by hand, for a while."""
+
+    replicas: int | None = Field(default=None, ge=0, le=UNBOUNDED)
+    """A count; or `mode`."""
+    mode: Literal["Normal", "Degraded"] | None = None
+    """Serve the forecast, or the reactive rule."""
+    lasts: str = Field(min_length=1, max_length=20)
+    """How long, such as 90s, 30m or 2h; at most 30 days."""
+    reason: str = Field(min_length=1, max_length=400, pattern=PRINTABLE)
+    """Why, for whoever wonders later."""
+
+
+class SteeringBody(Body):
+    """What is asked by hand; a key that is absent leaves things as they are."""
+
+    by: str = Field(min_length=1, max_length=100, pattern=PRINTABLE)
+    """Who asks."""
+    override: OverrideBody | None = None
+    """null ends what is in force."""
+    shadow: bool | None = None
+    """true serves the reactive answer, false the forecast whatever the trigger says, null leaves it to the trigger."""
+
+
+def annotations_of(value: Any, now_s: float) -> dict[str, str | None]:
+    """Understand what is asked by hand as annotations to set, or to remove where they are None.
+
+    Raises:
+        RequestError: names the key, and what would be right.
+    """
+    body = understood(SteeringBody, value)
+    changes: dict[str, str | None] = {}
+    if "shadow" in body.model_fields_set:
+        changes[SHADOW] = None if body.shadow is None else str(body.shadow).lower()
+    if "override" in body.model_fields_set:
+        changes[OVERRIDE] = None if body.override is None else _annotation(body.override, body.by, now_s)
+    if not changes:
+        raise RequestError("override or shadow is required")
+    return changes
+
+
+def _annotation(asked: OverrideBody, by: str, now_s: float) -> str:
+    if (asked.replicas is None) == (asked.mode is None):
+        raise RequestError("override: either replicas or mode is required")
+    begin_s = float(int(now_s))
+    try:
+        fixed = Mode[asked.mode.upper()] if asked.mode is not None else int(asked.replicas or 0)
+        made = Override(fixed, begin_s, begin_s + duration_s(asked.lasts), asked.reason, by).as_annotation()
+        override_of(made)
+    except ValueError as error:
+        raise RequestError(f"override: {error}") from error
+    return made
 
 
 def parsed(body: bytes) -> Any:
@@ -185,3 +249,26 @@ def understood(model: type[Asked], value: Any) -> Asked:
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc'])) or 'body'}: {p['msg']}" for p in error.errors(include_url=False))
         raise RequestError("; ".join(problems)[:1000]) from error
+
+
+def moment_of(text: str | None, now_s: float) -> float:
+    """Unix seconds of a moment written as WHEN says; of a time of day the newest one. None is now.
+
+    Raises:
+        RequestError: it is none of these.
+    """
+    said = "" if text is None else text.strip()
+    if not said or said == "now":
+        return now_s
+    ago = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])(?:\s+ago)?", said)
+    if ago:
+        return now_s - float(ago[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S}[ago[2]]
+    if re.fullmatch(r"\d{9,11}(?:\.\d+)?", said):
+        return float(said)
+    try:
+        if ":" in said and "-" not in said:
+            return now_s - (now_s - second_of_day(said)) % DAY_S
+        moment = datetime.fromisoformat(said)
+    except (ValueError, RequestError):
+        raise RequestError(f"a time is {WHEN.removesuffix('; now by default.')}, not {said[:60]!r}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

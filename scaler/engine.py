@@ -26,9 +26,10 @@ from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
 from scaler.fleet import Fleet
 from scaler.journal import Journal
+from scaler.latency import Latency
 from scaler.lessons import Counters, Lessons
 from scaler.lookout import Cluster, LoadSource, Lookout
-from scaler.record import records_of
+from scaler.record import Tick, records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 from scaler.sightings import Sightings
@@ -74,6 +75,7 @@ class Engine:
         self.board = Board()
         self.journal = journal or Journal(clock=clock)
         self.counters = Counters()
+        self.latency = Latency()
         self.clock = clock
         self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}
@@ -262,8 +264,8 @@ class Engine:
         heard = {key: row for key, row in rows.items() if not fleet.unheard(at.start + row)}
         self.board.post(made, heard)
         kept = np.array(list(heard.values()), np.int64)
-        records = records_of(made, observed, part.load, take(fleet.columns, at), kept)
-        self.journal.post(at.start // TILE, list(heard), records)
+        whole = Tick(made, observed, part.load, fleet.persistent(at), take(fleet.columns, at))
+        self.journal.post(at.start // TILE, list(heard), records_of(whole, kept))
 
     def _tell_moves(self, made: Decisions, rows: dict[Key, int]) -> None:
         """Log each move of a mode once, with its cause."""

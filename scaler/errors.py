@@ -4,12 +4,15 @@ ForesailError
 ├── TriggerError            trigger metadata that cannot be understood: key, value and what would be right
 ├── ObservationError        a load sample that cannot be used, with its line
 ├── RequestError            an HTTP or command-line request that cannot be understood
+│   ├── QuerySyntaxError    a query that is no PromQL or outside of what is understood of it
+│   └── QueryTooLarge       a query that asks for more than one answer may hold
 ├── AgentFolderError        a folder that holds no agent, or one of other observations or moves
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
 ├── TooManyWorkloads        the cap on tracked workloads, per namespace or in total, is reached
 ├── NotDecidedYet           tracked, but no decision has been posted yet
+├── NotKept                 a time of which no decision is kept
 ├── StaleLoad               no load sample for so long that no answer is better than a guess
 ├── Unauthenticated         a door that asks for a token or a named client certificate, and got none or a wrong one
 ├── NotAllowed              a request that these settings allow nobody
@@ -38,6 +41,14 @@ class RequestError(ForesailError):
     """A request that cannot be understood."""
 
 
+class QuerySyntaxError(RequestError):
+    """A query that is no PromQL or outside of what is understood of it."""
+
+
+class QueryTooLarge(RequestError):  # noqa: N818
+    """A query that asks for more than one answer may hold."""
+
+
 class HistoryError(ForesailError):
     """A load history that cannot be judged."""
 
@@ -60,6 +71,10 @@ class TooManyWorkloads(ForesailError):  # noqa: N818
 
 class NotDecidedYet(ForesailError):  # noqa: N818
     """No decision has been posted yet."""
+
+
+class NotKept(ForesailError):  # noqa: N818
+    """No decision is kept of that time."""
 
 
 class StaleLoad(ForesailError):  # noqa: N818

@@ -358,6 +358,10 @@ class Fleet:
         """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""
         return ensemble.applied(take(self._ensemble, rows), said, self.models.epsilon[rows])
 
+    def persistent(self, rows: slice) -> BoolArray:
+        """Where persistence is heard instead of the fitted forecaster."""
+        return self._ensemble.persistent[rows]
+
     def _look(self, rows: slice, columns: Workloads, models: catalog.Models, t_s: float) -> None:
         """Compare what was forecast with what came, where an hour has passed since the last look."""
         if t_s % self.ring.coarse_s == 0:

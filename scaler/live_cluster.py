@@ -7,7 +7,7 @@ of its own, so that a right that is missing takes away just those, and `features
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -127,6 +127,10 @@ class LiveCluster:
             return scaled.target
         hpa = self.hpas.seen.get((key.namespace, f"keda-hpa-{key.name}"))
         return None if hpa is None else hpa.target
+
+    async def annotate(self, key: Key, changes: Mapping[str, str | None]) -> None:
+        """Set or remove annotations of a workload's ScaledObject; the watch brings them. Raises ClusterError."""
+        await self.api.patch(SCALED_OBJECTS, key.namespace, key.name, {"metadata": {"annotations": dict(changes)}})
 
     def steering(self, key: Key, t_s: float) -> Steering:
         """What the workload's annotations ask for at `t_s`."""

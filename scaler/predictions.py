@@ -194,7 +194,8 @@ def outlook(engine: Engine, key: Key) -> Outlook:
     steps = np.arange(every, round(OUTLOOK_S / fleet.step_s) + 1, every)
     h = np.append(lead_h, steps if len(steps) else np.ones(1, np.int64))
     origin_s = np.full(len(h), history.end_s)
-    said = catalog.predict(models, history, Rows(np.zeros(len(h), np.int64), origin_s, h, origin_s))
+    questions = Rows(np.zeros(len(h), np.int64), origin_s, h, origin_s)
+    said = fleet.as_served(np.full(len(h), row), catalog.predict(models, history, questions))
     posted = engine.board.get(key)
     return Outlook(
         t_s=history.end_s,

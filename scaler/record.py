@@ -36,11 +36,13 @@ LAYOUT = np.dtype(
         *((name, "<i4") for name in AFTER),
         ("value", "<f8"),
         *((name, "<i4") for name in ("reached", "minimum", "maximum", "h")),
-        *((name, "<u1") for name in ("active", "shadow", "paused", "mode", "cause", "evidence")),
+        *(
+            (name, "<u1")
+            for name in ("active", "shadow", "paused", "persistent", "acting", "mode", "cause", "evidence")
+        ),
         *((name, "<i4") for name in ("learned", "move")),
-        ("acting", "<u1"),
         *((name, "<f4") for name in ("drift", "earned")),
-        *((name, "<f8") for name in ("price", "tolerance", "tolerance_down", "threshold", "capacity")),
+        *((name, "<f8") for name in ("price", "tolerance", "tolerance_down", "threshold", "capacity", "ceiling")),
         ("version", "<i8"),
         ("peak", "<f4", (Q,)),
         ("path", "<f4", (Q,)),
@@ -49,7 +51,8 @@ LAYOUT = np.dtype(
 """One decision of one workload; NaN and UNKNOWN where nobody could tell."""
 MADE = ("load", "replicas", "ready", "reactive", "reactive_alone", "predictive", "proposal", "value", "reached")
 ADVISED = ("learned", "move", "acting")
-TRUSTED = ("active", "mode", "cause", "evidence", "drift", "earned", "price", "capacity", "version", "peak", "path")
+TRUSTED = ("active", "mode", "cause", "evidence", "drift", "earned", "price", "capacity", "version")
+FORECAST = ("peak", "path", "ceiling")
 CONFIGURED = ("minimum", "maximum", "h", "shadow", "paused", "tolerance", "tolerance_down", "threshold")
 
 
@@ -96,6 +99,8 @@ class Recorded:
     shadow: BoolArray
     """Whether the reactive answer was served while the forecast was only recorded."""
     paused: BoolArray
+    persistent: BoolArray
+    """Whether the forecast rested on the load now alone: persistence was heard."""
     mode: IntArray
     cause: IntArray
     evidence: IntArray
@@ -120,6 +125,8 @@ class Recorded:
     """Quantiles of the largest load in the lead window, (n, Q)."""
     path: FloatArray
     """Quantiles of the load at its end, (n, Q)."""
+    ceiling: FloatArray
+    """Largest load that was believed at any level."""
 
     @property
     def level(self) -> FloatArray:
@@ -132,12 +139,27 @@ class Recorded:
         return ~np.isnan(self.feedback)
 
 
-def records_of(made: Decisions, seen: Observations, raw_load: FloatArray, fleet: Workloads, rows: IntArray) -> Records:
-    """Rows of a tick's decisions as they are kept, (len(rows),)."""
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """All that is kept of a tick, B rows each."""
+
+    made: Decisions
+    seen: Observations
+    raw_load: FloatArray
+    """Load as it was read."""
+    persistent: BoolArray
+    """Whether persistence was heard."""
+    fleet: Workloads
+
+
+def records_of(tick: Tick, rows: IntArray) -> Records:
+    """Some rows of a tick as they are kept, (len(rows),)."""
     records = np.zeros(len(rows), LAYOUT)
+    made, seen = tick.made, tick.seen
     records["t"], records["step"] = made.t_s, seen.step_s
-    records["raw_load"], records["arrivals"] = raw_load[rows], seen.arrivals[rows]
-    for columns, names in ((made, MADE), (made, ADVISED), (made, TRUSTED), (fleet, CONFIGURED)):
+    records["raw_load"], records["arrivals"] = tick.raw_load[rows], seen.arrivals[rows]
+    records["persistent"] = tick.persistent[rows]
+    for columns, names in ((made, (*MADE, *ADVISED, *TRUSTED, *FORECAST)), (tick.fleet, CONFIGURED)):
         for name in names:
             records[name] = getattr(columns, name)[rows]
     for place, name in enumerate(FEEDBACK):
@@ -153,7 +175,7 @@ def columns_of(records: Records) -> Recorded:
     last = np.append(np.diff(records["t"][order]) > 0, np.ones(min(len(records), 1), np.bool_))
     kept = records[order[last]]
     plain = {name: _widened(kept[name]) for name in Recorded.__slots__ if name in (LAYOUT.names or ())}
-    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused", "acting")}
+    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused", "persistent", "acting")}
     guarded = np.stack([_widened(kept[name]) for name in AFTER], axis=1)
     return Recorded(
         **plain,

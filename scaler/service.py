@@ -4,22 +4,27 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from scaler import agent_card
+from scaler import agent_card, grafana
 from scaler.access import Access, Token, is_loopback
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
 from scaler.core.audition import InForce
+from scaler.curves import Curves
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
 from scaler.errors import ForesailError, SettingsError
+from scaler.feed import Feed
 from scaler.journal import Journal, Limits
 from scaler.live_cluster import LiveCluster
+from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.servicer import GrpcDoor
@@ -28,7 +33,7 @@ from scaler.sources import NoCluster, Replicas, Sources
 from scaler.steering_file import SteeringFile
 from scaler.telemetry import ClusterCollector, EngineCollector, SourceCollector, registry_of, set_up_logging
 from scaler.tls import TlsFiles
-from scaler.web import application
+from scaler.web import Pen, application
 
 log = structlog.get_logger("foresail")
 
@@ -58,10 +63,11 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     if file is not None:
         apply(file, engine, queried)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
-    runner, http, door = _doors(settings, engine, pushed, registry_of(*collectors))
+    seen = Seen(registry_of(*collectors), Feed(engine, live or by_hand), live or by_hand, demo)
+    runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = [asyncio.create_task(part.run()) for part in (engine, journal, pushed, chores, live) if part is not None]
+    running = _start(engine, journal, pushed, chores, seen.feed, live)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -74,12 +80,28 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     finally:
         await door.close(settings.drain_s)
         await runner.cleanup()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _end(running)
         await queried.close()
         if api is not None:
             await api.close()
+
+
+class Runs(Protocol):
+    """Something that goes on beside the others."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        ...
+
+
+def _start(*parts: Runs | None) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(part.run()) for part in parts if part is not None]
+
+
+async def _end(running: list[asyncio.Task[None]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
@@ -129,8 +151,18 @@ def _show(engine: Engine, shown: DemoCluster) -> None:
         engine.declare(workload)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What people look at and steer by."""
+
+    registry: CollectorRegistry
+    feed: Feed
+    pen: Pen
+    demo: bool
+
+
 def _doors(
-    settings: Settings, engine: Engine, pushed: PushedLoad, registry: CollectorRegistry
+    settings: Settings, engine: Engine, pushed: PushedLoad, seen: Seen
 ) -> tuple[web.AppRunner, Callable[[], web.TCPSite], GrpcDoor]:
     """Both doors, closed: HTTP's runner and what it listens with once it is set up, and gRPC's."""
     host, _, port = settings.http_listen.rpartition(":")
@@ -140,8 +172,11 @@ def _doors(
         tls = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     names = frozenset(settings.tls_client_names)
     access = Access(token, loopback=is_loopback(host))
-    routes = application(engine, registry, pushed, access, names)
-    runner = web.AppRunner(routes, access_log=None, shutdown_timeout=settings.drain_s)
+    app = application(engine, seen.registry, pushed, access, names, seen.pen)
+    page = Page(seen.feed, demo=seen.demo, token=token is not None)
+    app.add_routes([*grafana.Door(engine, Curves(engine)).routes(), *page.routes()])
+    app.on_shutdown.append(page.stop)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_s)
     context = None if tls is None else tls.http_context()
     return (
         runner,

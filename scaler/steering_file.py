@@ -26,7 +26,7 @@ class SteeringFile:
     """The file, read when it changes; one that cannot be used any more is logged and what was in force stays."""
 
     def __init__(self, var: Path) -> None:
-        self._path = var / FILE
+        self._var, self._path = var, var / FILE
         self._stamp: tuple[int, int] | None = None
         self._asked: dict[str, dict[str, str]] = {}
         self._looked_s = -float("inf")
@@ -37,6 +37,10 @@ class SteeringFile:
             self._looked_s = t_s
             self._follow()
         return steering.read(self._asked.get(str(key), {}), t_s)
+
+    async def annotate(self, key: Key, changes: Mapping[str, str | None]) -> None:
+        """Set or remove a workload's annotations; they are read at the next tick. Raises StoreError."""
+        annotate(self._var, str(key), changes)
 
     def _follow(self) -> None:
         try:

@@ -4,16 +4,17 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forecasting.forecast import LEVELS
 from scaler import __version__
 from scaler.chores import Chores
 from scaler.core import capacity
-from scaler.core.domain import UNKNOWN, Mode
+from scaler.core.domain import UNBOUNDED, UNKNOWN, Mode
 from scaler.engine import Engine
 from scaler.live_cluster import LiveCluster
 from scaler.prometheus import PrometheusSource
@@ -46,6 +47,7 @@ class EngineCollector(Collector):
                 "level_ratio": "Level at which the forecast is read.",
                 "earned_ratio": "Share of a scale-down that the forecast has earned.",
                 "drift_score": "How far load and errors have drifted, 0 to 1; above 0.3 the forecast is not trusted.",
+                "maximum_replicas": "Largest replica count that may be asked for.",
             }.items()
         }
         replicas = GaugeMetricFamily("foresail_replicas", "Replicas by what wants them.", labels=(*WORKLOAD, "kind"))
@@ -54,7 +56,7 @@ class EngineCollector(Collector):
         )
         bears = GaugeMetricFamily(
             "foresail_capacity_load",
-            "Load that one replica is taken to bear, and what was learnt of it.",
+            "Load that can be borne: by the replicas that serve, by one of them, and what was learnt of one.",
             labels=(*WORKLOAD, "kind"),
         )
         mode = GaugeMetricFamily("foresail_mode", "1 for the mode that is served.", labels=(*WORKLOAD, "mode"))
@@ -73,6 +75,7 @@ class EngineCollector(Collector):
                 "level_ratio": made.level[row],
                 "earned_ratio": made.earned[row],
                 "drift_score": made.drift[row],
+                "maximum_replicas": self._maximum(key),
             }
             for name, value in values.items():
                 gauges[name].add_metric(labels, float(value))
@@ -88,7 +91,9 @@ class EngineCollector(Collector):
                     replicas.add_metric((*labels, kind), float(column[row]))
             for level, value in zip(LEVELS, made.peak[row], strict=True):
                 peak.add_metric((*labels, f"{level:g}"), float(value))
-            bears.add_metric((*labels, "used"), float(made.capacity[row]))
+            bears.add_metric((*labels, "replica"), float(made.capacity[row]))
+            if made.ready[row] != UNKNOWN:
+                bears.add_metric((*labels, "serving"), float(made.ready[row] * made.capacity[row]))
             for kind, load in self._learnt_capacity(key).items():
                 bears.add_metric((*labels, kind), load)
             for each in Mode:
@@ -100,7 +105,20 @@ class EngineCollector(Collector):
         found = capacity.of_row(fleet.capacity, row)
         return {} if found is None else {"learnt": found.load, "low": found.low, "high": found.high}
 
+    def _maximum(self, key: Key) -> float:
+        fleet, row = self._engine.row_of(key)
+        maximum = int(fleet.columns.maximum[row])
+        return np.inf if maximum >= UNBOUNDED else maximum
+
+    def _calls(self) -> Metric:
+        latency = self._engine.latency
+        calls = HistogramMetricFamily("foresail_rpc_seconds", "Time that gRPC calls took.", labels=("method",))
+        for method in list(latency.counts):
+            calls.add_metric((method,), latency.buckets(method), latency.sums_s[method])
+        return calls
+
     def _loop(self) -> Iterator[Metric]:
+        yield self._calls()
         counters, roster = self._engine.counters, self._engine.roster
         yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
         yield self._modes()

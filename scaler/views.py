@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from forecasting.explanation import PARTS
 from forecasting.forecast import LEVELS
 from scaler.board import Posted
 from scaler.core import capacity
@@ -13,7 +14,9 @@ from scaler.core.learned import MOVES
 from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
+from scaler.explaining import Explanation
 from scaler.predictions import Prediction, model_name, outlook
+from scaler.reasons import pushes
 from scaler.roster import Key
 
 LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
@@ -144,4 +147,40 @@ def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
             {"t": t_s, "quantiles": quantiles(values)}
             for t_s, values in zip(told.path_t_s.tolist(), told.path.tolist(), strict=True)
         ],
+    }
+
+
+def explanation_view(engine: Engine, key: Key, said: Explanation) -> dict[str, Any]:
+    """A decision in sentences, and the numbers behind them."""
+    kept, bound = said.kept, said.told.bound
+    parts = said.told.parts.tolist()
+    forecast = None
+    if math.isfinite(bound.load):
+        forecast = {
+            "load": bound.load,
+            "probability": number(bound.probability),
+            "until": float(kept.t_s[0] + kept.h[0] * kept.step_s[0]),
+            "parts": None if math.isnan(sum(parts)) else dict(zip(PARTS, parts, strict=True)),
+            "event": said.told.event,
+            "doubt": said.told.doubt,
+        }
+    return {
+        "namespace": key.namespace,
+        "name": engine.roster.identifier(key),
+        "t": float(kept.t_s[0]),
+        "headline": said.headline,
+        "sentences": said.sentences,
+        "predicted_replicas": int(kept.predicted_replicas[0]),
+        "value": round(float(kept.value[0]), 3),
+        "replicas": count(int(kept.replicas[0])),
+        "reached": count(int(kept.reached[0])),
+        "mode": Mode(int(kept.mode[0])).label,
+        "cause": Cause(int(kept.cause[0])).label,
+        "capacity": number(float(kept.capacity[0])),
+        "forecast": forecast,
+        "proposal": int(kept.proposal[0]),
+        "guardrails": [{"name": push.name, "was": push.was, "became": push.became} for push in pushes(kept, 0)],
+        "reactive": int(kept.reactive[0]),
+        "reactive_alone": int(kept.reactive_alone[0]),
+        "forecast_alone": count(int(kept.predictive[0])),
     }

@@ -1,37 +1,47 @@
 """HTTP: predictions for KEDA's metrics-api trigger and for people, workloads, pushed load, metrics and health.
 
-Handlers translate and read the board. Only a push stores anything; docs/how-to/secure.md says who may do what.
+Handlers translate and read the board. Only a push and what is asked by hand are stored; docs/how-to/secure.md says who
+may do what.
 """
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from scaler import answers, bodies
 from scaler.access import Access
+from scaler.bodies import moment_of
 from scaler.engine import Engine
 from scaler.errors import (
     AmbiguousWorkload,
+    ClusterError,
     ForesailError,
     NotAllowed,
     NotDecidedYet,
+    NotKept,
     RequestError,
     StaleLoad,
+    StoreError,
     Unauthenticated,
     UnknownWorkload,
 )
+from scaler.explaining import explained
 from scaler.openapi import Handler, Route, document
 from scaler.predictions import Prediction, Question, answer, answer_one
 from scaler.push import PushedLoad, Sample
 from scaler.roster import Key
 from scaler.sources import is_pushed
 from scaler.tls import check_names
-from scaler.views import decision_view, forecast_view, prediction_view, workload_view
+from scaler.views import decision_view, explanation_view, forecast_view, prediction_view, workload_view
 from scaler.whatif import NOTHING
+
+audit = structlog.get_logger("foresail.audit")
 
 MAX_QUESTION = 64 * 1024
 """Largest body of a single question in bytes."""
@@ -45,15 +55,29 @@ STATUS: dict[type[ForesailError], HTTPStatus] = {
     NotAllowed: HTTPStatus.FORBIDDEN,
     UnknownWorkload: HTTPStatus.NOT_FOUND,
     AmbiguousWorkload: HTTPStatus.CONFLICT,
+    NotKept: HTTPStatus.NOT_FOUND,
     NotDecidedYet: HTTPStatus.SERVICE_UNAVAILABLE,
     StaleLoad: HTTPStatus.SERVICE_UNAVAILABLE,
+    ClusterError: HTTPStatus.BAD_GATEWAY,
+    StoreError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """What each refusal is over HTTP."""
+
+
+class Pen(Protocol):
+    """Where it is written what people ask by hand."""
+
+    async def annotate(self, key: Key, changes: Mapping[str, str | None]) -> None:
+        """Set a workload's annotations, or remove those that are None. Raises ClusterError or StoreError."""
+        ...
+
+
 ENGINE = web.AppKey("engine", Engine)
 REGISTRY = web.AppKey("registry", CollectorRegistry)
 PUSHED = web.AppKey("pushed", PushedLoad)
 ACCESS = web.AppKey("access", Access)
 NAMES = web.AppKey("names", frozenset[str])
+PEN = web.AppKey("pen", Pen)
 OPENAPI = web.AppKey("openapi", dict[str, Any])
 
 
@@ -63,11 +87,14 @@ def application(
     pushed: PushedLoad,
     access: Access,
     names: frozenset[str] = frozenset(),
+    pen: "Pen | None" = None,
 ) -> web.Application:
     """All routes over one engine; `names` are those that a client certificate must hold one of."""
     app = web.Application(middlewares=[_refusals, _pins], client_max_size=MAX_BODY)
     app[ENGINE], app[REGISTRY], app[PUSHED], app[ACCESS], app[NAMES] = engine, registry, pushed, access, names
     app[OPENAPI] = document(ROUTES)
+    if pen is not None:
+        app[PEN] = pen
     add = {"GET": web.get, "POST": web.post}
     app.add_routes([add[route.method](route.path, route.handler) for route in ROUTES])
     return app
@@ -169,10 +196,34 @@ async def decisions(request: web.Request) -> web.Response:
     return web.json_response({"decisions": [decision_view(posted) for posted in found]})
 
 
-async def push(request: web.Request) -> web.Response:
-    """Store load that is pushed: one sample or up to 1,000; each is stored or refused by itself."""
+async def explain(request: web.Request) -> web.Response:
+    """Why the workload got its number: now, or at ?at=TIME."""
+    engine, key = request.app[ENGINE], _key(request)
+    now_s = engine.clock()
+    at_s = moment_of(request.query.get("at"), now_s)
+    return web.json_response(explanation_view(engine, key, await explained(engine, key, at_s)))
+
+
+def _check_access(request: web.Request) -> None:
     host = urlsplit(f"//{request.host}").hostname or ""
     request.app[ACCESS].check(request.headers.get("Authorization", ""), host, request.content_type)
+
+
+async def steer(request: web.Request) -> web.Response:
+    """Fix replicas or the mode for a while, or end that; switch shadow on or off. It is logged who asked."""
+    _check_access(request)
+    if PEN not in request.app:
+        raise NotAllowed("this service has nowhere to write what is asked by hand")
+    key, value = _key(request), await _body(request, MAX_QUESTION)
+    changes = bodies.annotations_of(value, request.app[ENGINE].clock())
+    await request.app[PEN].annotate(key, changes)
+    audit.info("asked over HTTP", workload=str(key), by=value["by"], remote=request.remote, changes=changes)
+    return web.json_response({"annotations": changes})
+
+
+async def push(request: web.Request) -> web.Response:
+    """Store load that is pushed: one sample or up to 1,000; each is stored or refused by itself."""
+    _check_access(request)
     engine, pushed = request.app[ENGINE], request.app[PUSHED]
     key = _pushed_key(request)
     said = bodies.samples_of(await _body(request))
@@ -241,6 +292,7 @@ ROUTES = (
     Route(
         "GET", WORKLOAD + "/decisions", decisions, answers.DecisionsAnswer, query={"limit": "1 to 240, 40 by default."}
     ),
+    Route("GET", WORKLOAD + "/explain", explain, answers.ExplanationAnswer, query={"at": bodies.WHEN}),
     Route(
         "POST",
         WORKLOAD + "/observations",
@@ -249,6 +301,7 @@ ROUTES = (
         (bodies.SamplesBody, bodies.SampleBody),
         stores=True,
     ),
+    Route("POST", WORKLOAD + "/steering", steer, answers.SteeringAnswer, (bodies.SteeringBody,), stores=True),
     Route("GET", "/metrics", metrics, None, for_all=True),
     Route("GET", "/healthz", healthz, answers.HealthAnswer, for_all=True),
     Route("GET", "/readyz", readyz, answers.ReadinessAnswer, for_all=True, also={503: answers.ReadinessAnswer}),

@@ -23,6 +23,7 @@ from scaler.record import (
     LAYOUT,
     Recorded,
     Records,
+    Tick,
     columns_of,
     described,
     layout_of,
@@ -43,7 +44,8 @@ def some_decisions(t_s: float = WEDNESDAY_S, n: int = 2) -> tuple[Decisions, Rec
     fleet = some_fleet(n)
     seen = replace(some_observations(n, feedback=[0.5, np.nan, 0.25, np.nan]), t_s=t_s)
     made, _ = decide(seen, some_forecasts(n, 123.4), fleet, initial_state(n, 15.0), TrustRules())
-    return made, records_of(made, seen, np.full(n, 1000.0), fleet, np.arange(n))
+    tick = Tick(made, seen, np.full(n, 1000.0), np.zeros(n, np.bool_), fleet)
+    return made, records_of(tick, np.arange(n))
 
 
 def some_records(rng: np.random.Generator, n: int) -> Records:

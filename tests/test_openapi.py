@@ -28,7 +28,7 @@ def test_every_route_is_in_the_document_and_says_who_may_use_it() -> None:
     }
     assert told == served == {(route.method, route.path) for route in ROUTES}
     stores = [route.path for route in ROUTES if route.stores]
-    assert stores == ["/v1/workloads/{namespace}/{name}/observations"]
+    assert stores == [f"/v1/workloads/{{namespace}}/{{name}}/{what}" for what in ("observations", "steering")]
     secured = [p for p, ops in app_document(app)["paths"].items() if any("security" in op for op in ops.values())]
     assert secured == stores
     summaries = [op["summary"] for ops in app_document(app)["paths"].values() for op in ops.values()]
@@ -51,10 +51,14 @@ ASKED = [
     ("GET", "/v1/workloads/{namespace}/{name}", "/v1/workloads/shop/wep", None),
     ("GET", "/v1/workloads/{namespace}/{name}/forecast", "/v1/workloads/shop/web/forecast", None),
     ("GET", "/v1/workloads/{namespace}/{name}/decisions", "/v1/workloads/shop/web/decisions?limit=3", None),
+    ("GET", "/v1/workloads/{namespace}/{name}/explain", "/v1/workloads/shop/web/explain", None),
+    ("GET", "/v1/workloads/{namespace}/{name}/explain", "/v1/workloads/shop/web/explain?at=2h", None),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",
      {"observations": [{"t": 1_789_516_800, "load": 5}, {"t": 1}]}),
     ("POST", "/v1/workloads/{namespace}/{name}/observations", "/v1/workloads/shop/web/observations",
      {"t": 1_789_516_800, "load": 5, "cpu": 0.5}),
+    ("POST", "/v1/workloads/{namespace}/{name}/steering", "/v1/workloads/shop/web/steering",
+     {"by": "ann", "shadow": True}),
     ("GET", "/healthz", "/healthz", None),
     ("GET", "/readyz", "/readyz", None),
 ]  # fmt: skip

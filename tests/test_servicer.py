@@ -260,3 +260,14 @@ async def test_what_is_only_observed_is_decided_and_served_to_nobody() -> None:
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
             assert "only observed" in str(refused.value.details())
     assert engine.board.get(next(iter(engine.roster.entries))) is not None
+
+
+async def test_calls_are_counted_by_the_time_they_took() -> None:
+    engine, _, _ = some_engine()
+    async with door_of(engine) as (_, channel):
+        for _ in range(3):
+            await ExternalScalerStub(channel).GetMetricSpec(ref())
+    counted = dict(engine.latency.buckets("GetMetricSpec"))
+    assert counted["+Inf"] == 3.0
+    assert 0.0 < engine.latency.sums_s["GetMetricSpec"] < 3.0
+    assert list(counted.values()) == sorted(counted.values())

@@ -9,11 +9,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from scaler.access import Access
+from scaler.bodies import moment_of
+from scaler.core.domain import Running
 from scaler.core.guardrails import NAMES
 from scaler.engine import Engine
 from scaler.push import PushedLoad
 from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
+from tests.fakes import WEDNESDAY_S
 from tests.service import METADATA, declared, loop_of, some_engine, tick
 
 
@@ -126,6 +129,50 @@ async def test_workloads_their_state_forecast_and_decisions_are_told() -> None:
         assert told["lead_window"]["steps"] == 5
         found = (await (await client.get("/v1/workloads/shop/web/decisions?limit=2")).json())["decisions"]
         assert [d["t"] for d in found] == [clock(), clock() - 15]
+
+
+async def test_a_decision_is_explained_now_and_of_then() -> None:
+    engine, _, clock = some_engine(running=Running(9, 9, 1, 30, 0.1))
+    async with client_of(engine, "web") as client:
+        await tick(engine, clock, 3)
+        path = "/v1/workloads/shop/web"
+        now = await (await client.get(f"{path}/explain")).json()
+        decision = (await (await client.get(path)).json())["decision"]
+        assert (now["t"], now["predicted_replicas"]) == (clock(), decision["predicted_replicas"])
+        assert now["forecast"]["doubt"] is None
+        assert sum(now["forecast"]["parts"].values()) == pytest.approx(now["forecast"]["load"], rel=1e-9)
+        assert [push["name"] for push in now["guardrails"]] == decision["held_by"]
+        assert now["headline"].startswith("shop/web, 2026-09-16 00:00:45 UTC: ")
+        then = await (await client.get(f"{path}/explain", params={"at": "00:00:20"})).json()
+        assert then["t"] == clock() - 30.0
+        for at, status, says in (
+            ("yesterday", 400, "a time is"),
+            ("3d", 404, "no decision is kept"),
+        ):
+            answer = await client.get(f"{path}/explain", params={"at": at})
+            assert answer.status == status
+            assert says in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment_s"),
+    [
+        (None, 0.0),
+        ("now", 0.0),
+        ("90m ago", -5400.0),
+        ("2h", -7200.0),
+        ("1.5d ago", -129_600.0),
+        ("09:30", -1800.0),
+        ("10:30", -84_600.0),
+        ("2026-09-16T09:30", -1800.0),
+        ("2026-09-16T09:30+02:00", -9000.0),
+        ("2026-09-15", -122_400.0),
+        (str(WEDNESDAY_S), -36_000.0),
+    ],
+)
+def test_moments_are_understood_as_people_write_them(text: str | None, moment_s: float) -> None:
+    now_s = WEDNESDAY_S + 36_000.0
+    assert moment_of(text, now_s) - now_s == moment_s
 
 
 @pytest.mark.parametrize("limit", ["0", "x", "-1", "1000000"])

@@ -149,6 +149,7 @@ def decide(
         version=forecasts.version.copy(),
         peak=forecasts.peak,
         path=forecasts.path,
+        ceiling=forecasts.ceiling,
     )
     return decisions, State(
         rule=rule_state,

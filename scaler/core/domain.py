@@ -311,6 +311,8 @@ class Decisions:
     """(B, Q)"""
     path: FloatArray
     """(B, Q)"""
+    ceiling: FloatArray
+    """Largest load that was believed at any level, (B,)."""
 
     @property
     def confidence(self) -> FloatArray:

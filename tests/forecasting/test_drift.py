@@ -46,6 +46,15 @@ def test_a_new_level_is_found_within_a_quarter_of_an_hour(seed, factor):
     assert first_alarm(load, Part.LEVEL, at) <= 3
 
 
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_a_holiday_that_begins_at_any_hour_leaves_the_season(hour):
+    load, at = days(17, hour), 14 * DAY + 12 * hour
+    day = np.arange(DAY) / DAY
+    load[at : at + DAY] *= 1.0 - 0.4 * np.clip(np.minimum(day, 1.0 - day) * 8, 0.0, 1.0)
+    seen = [parts_of(load[:end])[Part.SEASON] for end in range(at, at + 2 * DAY, 12)]
+    assert max(seen) < ALARM
+
+
 def test_a_workload_that_rests_and_comes_back_has_not_drifted():
     load = days(14)
     load[13 * DAY + 100 : 13 * DAY + 120] = 0.0
