@@ -142,7 +142,7 @@ def decide(
         price=worth,
         level=level,
         # Copies: these columns are views of arrays that move on, and a record must not.
-        capacity=believed.capacity.copy(),
+        capacity=fleet.capacity.copy(),
         learned=advice.high,
         move=heard.learned.move,
         acting=acting,

@@ -94,7 +94,7 @@ def test_an_agent_that_compared_well_acts_and_the_forecasts_own_need_stays_on_re
     assert made.acting[0]
     assert made.predicted_replicas[0] > plain.predicted_replicas[0]
     assert made.predictive[0] == plain.predictive[0]
-    assert made.capacity[0] < plain.capacity[0]
+    assert made.capacity[0] == plain.capacity[0]
 
 
 def test_where_it_did_not_pass_its_gate_it_has_no_word() -> None:
@@ -129,9 +129,9 @@ def test_it_acts_in_mode_normal_alone() -> None:
 
 def test_an_agent_gone_wrong_is_kept_above_what_replicas_were_seen_to_bear() -> None:
     # It asks for less every minute; latency is met at a load of 8 per replica, and the stated capacity is 10.
-    made, _ = after(400, InForce(always(LESS), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
+    made, state = after(400, InForce(always(LESS), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
     assert made.acting[0]
-    assert made.capacity[0] <= 10.0 * np.exp(0.05)
+    assert state.audition.learned.factor[0] >= -0.05
     assert made.predicted_replicas[0] >= 8
 
 
