@@ -91,6 +91,8 @@ class WorkloadsAnswer(Answer):
     """All tracked workloads."""
 
     workloads: list[WorkloadAnswer]
+    journal: str | None
+    """Why decisions are kept in memory only, null where they are on disk."""
 
 
 class AgentAnswer(Answer):

@@ -117,10 +117,15 @@ async def queries(workload: Workload, servers: Sequence[Server], replicas_query:
         found = await inspect(source, workload, time.time(), replicas_query)
     finally:
         await source.close()
+    totals = {workload.query, workload.arrival_query}
     return [
-        Finding(ok=not problems, text=f"{query}: {'; '.join(p.value for p in problems) or 'one series, a total'}")
+        Finding(ok=not problems, text=f"{query}: {'; '.join(p.value for p in problems) or _good(query in totals)}")
         for query, problems in found.items()
     ]
+
+
+def _good(is_total: bool) -> str:  # noqa: FBT001 - what is said of two kinds of queries
+    return "one series, a total" if is_total else "one series, in its unit"
 
 
 def _moved(value: float, target: float, deployment: Deployment) -> Finding:

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from scaler.announcer import Announcer, Fact
+from scaler.capacities import Capacities
 from scaler.core.start_up import LeadTime
 from scaler.core.steering import Steering
 from scaler.engine import Engine
@@ -40,7 +41,10 @@ class Steered(Protocol):
 class Chores:
     """The looks; `live` is None where there is no cluster to write to."""
 
-    def __init__(self, engine: Engine, steered: Steered, live: LiveCluster | None) -> None:
+    def __init__(
+        self, engine: Engine, steered: Steered, live: LiveCluster | None, capacities: Capacities | None = None
+    ) -> None:
+        self._capacities = capacities or Capacities(engine)
         self._engine, self._steered, self._live = engine, steered, live
         self._watchman = Watchman(engine)
         self._audited: dict[Key, frozenset[Fact]] = {}
@@ -62,6 +66,7 @@ class Chores:
 
     async def look(self) -> None:
         """One look at all workloads."""
+        self._recall()
         keys = list(self._engine.roster.entries)
         for key in keys:
             if key not in self._engine.roster.entries:
@@ -77,10 +82,19 @@ class Chores:
         if self.announcer is not None:
             self.announcer.forget(known)
 
+    def _recall(self) -> None:
+        """Hand over what was kept of capacities, as soon as it is there."""
+        if self._live is not None and self._live.remembered is not None:
+            self._capacities.remember(self._live.remembered)
+            self._live.remembered = None
+        self._capacities.hand_over()
+
     async def keep(self) -> None:
-        """Save what was learnt of pods, where that is this replica's chore."""
+        """Save what was learnt of pods and capacities, where that is this replica's chore."""
+        if self._live is None:
+            await self._capacities.save()
         if self._live is not None and self.election is not None and self.election.elected:
-            await self._live.keep(list(self._engine.roster.entries))
+            await self._live.keep(list(self._engine.roster.entries), self._capacities.kept())
 
     def features(self) -> tuple[Feature, ...]:
         """What can be written to the cluster, and why the rest cannot."""

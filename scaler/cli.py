@@ -14,9 +14,25 @@ from scaler.settings import Settings, load_settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(context_settings=CONTEXT)
+class Commands(click.Group):
+    """Commands that end alike: 0 done, 1 something is not as it should be, 2 refused and why, 130 interrupted."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it is refused goes to standard error under its name."""
+        try:
+            return super().invoke(ctx)
+        except ForesailError as error:
+            said, status = str(error), 2
+        except KeyboardInterrupt as error:
+            said, status = ", ".join(("interrupted", *map(str, error.args))), 130
+        click.echo(f"foresail {ctx.invoked_subcommand}: {said}", err=True)
+        raise click.exceptions.Exit(status)
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="foresail")
 def main() -> None:
     """Predictive autoscaling for KEDA: answers with the replicas needed when a pod started now is ready."""
@@ -49,17 +65,12 @@ def serve(*, demo: bool, show: bool, **given: Any) -> None:
     from scaler.config import read  # noqa: PLC0415 - what serving needs is loaded when serving
     from scaler.service import serve as serve_all  # noqa: PLC0415
 
-    try:
-        file = None if given["config"] is None else read(Path(given["config"]))
-        settings = load_settings(
-            {**(file.settings if file else {}), **{k: v for k, v in given.items() if v is not None}}
-        )
-        if show:
-            click.echo(settings.model_dump_json(indent=2))
-            return
-        asyncio.run(serve_all(settings, file, demo=demo))
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
+    file = None if given["config"] is None else read(Path(given["config"]))
+    settings = load_settings({**(file.settings if file else {}), **{k: v for k, v in given.items() if v is not None}})
+    if show:
+        click.echo(settings.model_dump_json(indent=2))
+        return
+    asyncio.run(serve_all(settings, file, demo=demo))
 
 
 @main.command()
@@ -81,6 +92,7 @@ def serve(*, demo: bool, show: bool, **given: Any) -> None:
 @click.option("--tls-cert", type=FILE, help="Client certificate chain (PEM) to show.")
 @click.option("--tls-key", type=FILE, help="Private key (PEM, not encrypted) of --tls-cert.")
 @click.option("--tls-server-name", help="Name in the scaler's certificate, where ADDRESS has another.")
+@AS_JSON
 def check(address: str, **options: Any) -> None:
     """Play KEDA's calls against the scaler at ADDRESS; say what KEDA and the HPA would do with the answers.
 
@@ -88,13 +100,14 @@ def check(address: str, **options: Any) -> None:
     would not do what it should.
     """
     from scaler.command_check import answer  # noqa: PLC0415 - only this command talks to a scaler
+    from scaler.printing import as_json  # noqa: PLC0415
 
-    try:
-        findings = answer(address, options)
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
-    for finding in findings:
-        click.echo(f"{'ok  ' if finding.ok else 'WARN'}  {finding.text}")
+    findings = answer(address, options)
+    if options["as_json"]:
+        click.echo(as_json([{"ok": finding.ok, "text": finding.text} for finding in findings]))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'WARN'}  {finding.text}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
@@ -119,19 +132,66 @@ def check(address: str, **options: Any) -> None:
 @click.option(
     "--var", type=click.Path(file_okay=False, path_type=Path), help="Folder for state of a service without a cluster."
 )
+@AS_JSON
 def override(workload: str, **options: Any) -> None:
     """Fix the replicas or the mode of a workload by hand, for a while and with a reason.
 
     Writes the annotation foresail.dev/override of its ScaledObject with your own rights; with --var a file.
     """
     from scaler.command_override import answer  # noqa: PLC0415 - only this command writes annotations
+    from scaler.printing import as_json  # noqa: PLC0415
 
-    try:
-        told = answer(workload, options)
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
-    for line in told:
-        click.echo(line)
+    told = answer(workload, options)
+    if options["as_json"]:
+        click.echo(as_json(told))
+    else:
+        for line in told:
+            click.echo(line)
+
+
+def _at_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of commands that ask a running service."""
+    for option in (
+        click.option("--tls-key", type=FILE, help="Private key (PEM, not encrypted) of --tls-cert."),
+        click.option("--tls-cert", type=FILE, help="Client certificate chain (PEM) to show."),
+        click.option("--tls-ca", type=FILE, help="Authorities (PEM) of the service's certificate."),
+        click.option(
+            "--url", envvar="FORESAIL_URL", default="http://127.0.0.1:8080", show_default=True, help="The service."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.option("--at", metavar="TIME", help='A moment of the past: "09:30", "2h ago", 2026-09-16T09:30; UTC.')
+@AS_JSON
+@_at_service
+def explain(workload: str, **options: Any) -> None:
+    """Say why a workload has the replicas it has: forecast, mode, guardrails, and what the HPA rule alone would run."""
+    from scaler.command_ask import explain as answer  # noqa: PLC0415 - keeps the other commands free of NumPy
+
+    answer(workload, options)
+
+
+@main.command()
+@click.option("--namespace", help="Only the workloads of this namespace.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.2, 3600),
+    is_flag=False,
+    flag_value=5.0,
+    metavar="SECONDS",
+    help="Show it again, every five seconds or as often as said, until interrupted.",
+)
+@AS_JSON
+@_at_service
+def status(**options: Any) -> None:
+    """Show all workloads: mode, load, replicas that run, decided, by the HPA rule and by the forecast."""
+    from scaler.command_ask import status as answer  # noqa: PLC0415 - keeps the other commands free of NumPy
+
+    answer(options)
 
 
 @main.command()
@@ -171,13 +231,9 @@ def backtest(**options: Any) -> None:
 
     try:
         answer(options)
-    except ForesailError as error:
-        click.echo(f"foresail backtest: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         left = "nothing was written" if options["suite"] is None else "the finished cases stay"
-        click.echo(f"foresail backtest: interrupted, {left}", err=True)
-        sys.exit(130)
+        raise KeyboardInterrupt(left) from error
 
 
 @main.command()
@@ -194,21 +250,16 @@ def backtest(**options: Any) -> None:
     show_default=True,
     help="Folder for state of the service, with its journal.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@AS_JSON
 def impact(workload: str, **options: Any) -> None:
     """Say what prediction has changed so far, or would change, against the reactive rule and the forecast alone.
 
     Replays the journal's load through a simulator fitted to the workload. Exit code: 0 with an answer, 2 without.
     """
-    from rich.console import Console  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+    from scaler.command_impact import answer  # noqa: PLC0415 - keeps the other commands free of NumPy and rich
+    from scaler.printing import console  # noqa: PLC0415
 
-    from scaler.command_impact import answer  # noqa: PLC0415
-
-    try:
-        answer(workload, options, Console())
-    except ForesailError as error:
-        click.echo(f"foresail impact: {error}", err=True)
-        sys.exit(2)
+    answer(workload, options, console())
 
 
 @main.group()
@@ -243,8 +294,5 @@ def agent(**options: Any) -> None:
 
     try:
         answer(options)
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("foresail train: interrupted; the same command goes on", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("the same command goes on") from error

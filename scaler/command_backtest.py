@@ -14,6 +14,7 @@ from scaler.core.domain import Workload
 from scaler.core.simulator.load import Noise
 from scaler.core.trigger import MAX_DURATION_S, duration_s
 from scaler.errors import HistoryError, RequestError
+from scaler.printing import console
 from scaler.rangequery import fetch
 from scaler.result import ORDER
 from scaler.scaledobject import read as read_scaledobject
@@ -22,8 +23,6 @@ from scaler.trace import Trace, first_days, judgeable, read_csv, scalable
 DEFAULT_DAYS = 14.0
 """Of a Prometheus server: two weeks, so that each hour of the week is seen twice."""
 YAML = frozenset({".yaml", ".yml"})
-WIDTH = 170
-"""Columns of the printed table where the terminal does not say."""
 
 
 def answer(options: Mapping[str, Any]) -> None:
@@ -47,12 +46,12 @@ def answer(options: Mapping[str, Any]) -> None:
     if options["as_json"]:
         print(json.dumps(result, indent=1, allow_nan=False))
         return
-    console = _console()
-    console.print(backtest.table_of(result))
+    out = console()
+    out.print(backtest.table_of(result))
     verdict = result["verdict"]
     for line in (verdict["sentence"], verdict["at_equal_cost"], verdict["reason"], *verdict["what_if"]):
-        console.print(line, highlight=False)
-    console.print(f"{options['out']}/report.html shows the rest.", highlight=False)
+        out.print(line, highlight=False)
+    out.print(f"{options['out']}/report.html shows the rest.", highlight=False)
 
 
 def _answer_suite(options: Mapping[str, Any], assumed: backtest.Assumptions) -> None:
@@ -66,14 +65,9 @@ def _answer_suite(options: Mapping[str, Any], assumed: backtest.Assumptions) -> 
     if options["as_json"]:
         print(text)
         return
-    console = _console()
+    out = console()
     for table in summary.tables_of(summed, answered):
-        console.print(table)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+        out.print(table)
 
 
 def _assumptions(options: Mapping[str, Any]) -> backtest.Assumptions:

@@ -261,13 +261,14 @@ class _Few:
         self.t_s: FloatArray = np.array([one.t_s for one in posted], np.float64)
         self.step_s, self.h = np.full(n, fleet.step_s), np.full(n, fleet.columns.h[row])
         self.load, self.drift, self.earned = numbers("load"), numbers("drift"), numbers("earned")
-        self.level, self.capacity, self.path = numbers("level"), numbers("capacity"), numbers("path")
+        self.level, self.capacity = numbers("level"), numbers("capacity")
+        self.peak, self.path = (numbers(name).reshape(n, len(LEVELS)) for name in ("peak", "path"))
         self.replicas, self.ready = counts("replicas"), counts("ready")
         self.reactive, self.reactive_alone = counts("reactive"), counts("reactive_alone")
         self.predictive, self.proposal = counts("predictive"), counts("proposal")
         self.guarded, self.predicted_replicas = counts("guarded"), counts("predicted_replicas")
         self.mode, self.version = counts("mode"), counts("version")
-        self.path, self.guarded = self.path.reshape(n, len(LEVELS)), self.guarded.reshape(n, len(NAMES))
+        self.guarded = self.guarded.reshape(n, len(NAMES))
         self.arrivals = np.full(n, np.nan)
         if fleet.columns.queue[row]:
             fine = fleet.ring.history(slice(row, row + 1)).fine[0]

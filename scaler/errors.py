@@ -7,6 +7,7 @@ ForesailError
 │   ├── QuerySyntaxError    a query that is no PromQL or outside of what is understood of it
 │   └── QueryTooLarge       a query that asks for more than one answer may hold
 ├── AgentFolderError        a folder that holds no agent, or one of other observations or moves
+├── NoAnswer                a running service that a command could not ask, and what to do
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
 ├── AmbiguousWorkload       a name that means several workloads; lists their ids
@@ -47,6 +48,10 @@ class QuerySyntaxError(RequestError):
 
 class QueryTooLarge(RequestError):  # noqa: N818
     """A query that asks for more than one answer may hold."""
+
+
+class NoAnswer(ForesailError):  # noqa: N818
+    """A running service could not be asked."""
 
 
 class HistoryError(ForesailError):

@@ -11,14 +11,14 @@ from forecasting.explanation import PARTS, Question, explain
 from forecasting.forecast import FloatArray, Quantiles, at_level
 from forecasting.occasions import HOLD_S
 from forecasting.series import RECENT, History, Rows
-from scaler.core.domain import Kind, take
+from scaler.core.domain import Kind
 from scaler.engine import Engine
 from scaler.errors import NotKept
 from scaler.reasons import Bound, Told, bound_of, headline, sentences
 from scaler.record import Recorded
 from scaler.roster import Key
 
-REPLACED = "the model of then has been replaced"
+REPLACED = "the model of then has been replaced twice"
 GONE = "the load of then is no longer kept"
 COARSER = "told from minutes, for the samples of then are no longer kept"
 
@@ -48,9 +48,9 @@ async def explained(engine: Engine, key: Key, at_s: float) -> Explanation:
     doubt: str | None = REPLACED
     event = None
     fleet, row = engine.row_of(key)
-    if not np.isnan(bound.load) and fleet.models.cutoff_s[row] == kept.version[0]:
-        rows = np.array([row])
-        history, models = fleet.history(rows), take(fleet.models, rows)
+    models = fleet.model_of(row, int(kept.version[0]))
+    if not np.isnan(bound.load) and models is not None:
+        history = fleet.history(np.array([row]))
         asked = _asked(history, kept)
         parts, doubt = await asyncio.to_thread(_taken_apart, history, models, asked, kept, bound)
         event = _event(engine, workload.calendar, history, asked)

@@ -159,7 +159,7 @@ def _capacity(fleet: Fleet, row: int) -> list[Fact]:
     workload, found = fleet.workloads[row], capacity.of_row(fleet.capacity, row)
     if workload is None or workload.capacity is None or found is None or not found.contradicts(workload.capacity):
         return []
-    said = f"capacity is stated as {workload.capacity:g}, one replica was found to bear {found}"
+    said = f"capacity is stated as {workload.capacity:g}, one replica was found to bear {found.roughly()}"
     return [Fact("CapacityDiffers", said)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.guardrails import NAMES
-from scaler.query import Curve
+from scaler.query import Curve, reduced
 
 COVERED_S = 86_400.0
 """Span over which coverage is counted."""
@@ -102,6 +102,10 @@ class Decided(Protocol):
         """Cutoff of the model, 0 for the naive one."""
 
     @property
+    def peak(self) -> FloatArray:
+        """Quantiles of the largest load in the lead window, (n, Q)."""
+
+    @property
     def path(self) -> FloatArray:
         """Quantiles of the load at t + h, (n, Q)."""
 
@@ -169,23 +173,31 @@ def _guardrails(made: Decided) -> tuple[FloatArray, Mapping[str, FloatArray]]:
 
 
 def _coverage(made: Decided) -> tuple[FloatArray, Mapping[str, FloatArray]]:
-    """Of the forecasts that came due in the last day, the share that the load stayed below, at every decision."""
-    due_s = made.t_s + made.h * made.step_s
-    at = np.minimum(np.searchsorted(made.t_s, due_s), max(len(made.t_s) - 1, 0))
-    met = made.t_s[at] == due_s if len(at) else np.zeros(0, np.bool_)
-    actual = np.where(met, _forecast_of(made)[at], np.nan) if len(at) else np.zeros(0)
+    """Of the peaks that came due in the last day, the share that stayed below their forecast, at every decision."""
+    came, due_s = _peaks_that_came(made), made.t_s + made.h * made.step_s
     order = np.argsort(due_s, kind="stable")
-    due_s, actual, path = due_s[order], actual[order], made.path[order]
-    known: BoolArray = ~np.isnan(actual) & ~np.isnan(path[:, 0])
+    due_s, came, peak = due_s[order], came[order], made.peak[order]
+    known: BoolArray = ~np.isnan(came) & ~np.isnan(peak[:, 0])
     stop = np.searchsorted(due_s, made.t_s, "right")
     start = np.searchsorted(due_s, made.t_s - COVERED_S, "right")
     n = _running(known)[stop] - _running(known)[start]
-    enough = n * (made.step_s if len(made.step_s) else 1.0) >= LEAST_COVERED_S
+    enough = n * made.step_s >= LEAST_COVERED_S
     shares = {}
     for q, name in enumerate(LEVEL_NAMES):
-        below = _running(known & (actual <= path[:, q]))
+        below = _running(known & (came <= peak[:, q]))
         shares[name] = np.where(enough, (below[stop] - below[start]) / np.maximum(n, 1), np.nan)
     return made.t_s, shares
+
+
+def _peaks_that_came(made: Decided) -> FloatArray:
+    """Largest load of each decision's lead window, of queues the mean of their arrivals; NaN where any is missing."""
+    seen = _forecast_of(made)
+    low = np.searchsorted(made.t_s, made.t_s, "right")
+    high = np.searchsorted(made.t_s, made.t_s + made.h * made.step_s, "right")
+    over = "max_over_time" if np.isnan(made.arrivals).all() else "avg_over_time"
+    gaps = _running(np.isnan(seen))
+    whole = (high - low == made.h) & (gaps[high] == gaps[low])
+    return np.where(whole, reduced(over, np.where(np.isnan(seen), 0.0, seen), low, high), np.nan)
 
 
 def _running(flags: BoolArray) -> IntArray:
@@ -209,8 +221,8 @@ FAMILIES: Mapping[str, Family] = {
         _of(lambda made: made.arrivals),
     ),
     "foresail_forecast_load": Family(
-        "Quantile of the load, of a queue of its arrivals: in the past as it was forecast a lead window before, from"
-        " now on as it is forecast now.",
+        "Quantile of a minute's load, of a queue of its arrivals: in the past as it was forecast a lead window before,"
+        " from now on as it is forecast now.",
         "level",
         LEVEL_NAMES,
         _forecast,
@@ -240,7 +252,7 @@ FAMILIES: Mapping[str, Family] = {
         "Replicas that a guardrail added or took away.", "guardrail", NAMES, _guardrails
     ),
     "foresail_coverage": Family(
-        "Share of the last day's forecasts, made a lead window before, that the load stayed below.",
+        "Share of the last day's lead windows whose largest load stayed below what was forecast of it.",
         "level",
         LEVEL_NAMES,
         _coverage,

@@ -23,6 +23,8 @@ SPARK_POINTS = 48
 COVERAGE_LEVEL = "0.97"
 COVERAGE_EVERY_S = 900.0
 """Between two looks at a workload's coverage: a day of its decisions is read for it."""
+UNKNOWN_S = 5.0
+"""Longest pause before a look at one of which nothing is known yet."""
 LEAST_PAUSE_S = 1.0
 """Between two workloads' coverages, so that a large fleet's are older and not dearer."""
 
@@ -115,7 +117,8 @@ class Feed:
         while True:
             keys = list(self._engine.roster.entries)
             for key in keys:
-                await asyncio.sleep(max(COVERAGE_EVERY_S / len(keys), LEAST_PAUSE_S))
+                usual_s = COVERAGE_EVERY_S / len(keys)
+                await asyncio.sleep(max(usual_s if key in self.coverage else min(usual_s, UNKNOWN_S), LEAST_PAUSE_S))
                 await self.look_at_coverage(key)
             if not keys:
                 await asyncio.sleep(LEAST_PAUSE_S)

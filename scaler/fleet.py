@@ -66,6 +66,7 @@ class Fleet:
         self._placeholder = Workload("", "", "0", threshold=1.0, step_s=step_s)
         self.columns: Workloads = columns_of([self._placeholder] * n_rows)
         self.models = catalog.unfitted(n_rows)
+        self._models_before = catalog.unfitted(n_rows)
         self._state: State = initial_state(n_rows, step_s)
         self._record = conformal.empty(n_rows, self.ring.bucket_s)
         self._ensemble = ensemble.initial_state(n_rows)
@@ -93,7 +94,7 @@ class Fleet:
         """Take over what has changed about the row's workload; its history and all it has learnt stay."""
         before, self.workloads[row] = self.workloads[row], workload
         put(self.columns, slice(row, row + 1), columns_of([workload]))
-        self._use_capacity(slice(row, row + 1))
+        self.use_capacity(slice(row, row + 1))
         if before is None or (before.timezone, before.calendar) != (workload.timezone, workload.calendar):
             self._week = -1
             self._restate(np.array([row]))
@@ -110,6 +111,7 @@ class Fleet:
         self.ring.clear(row)
         put(self.columns, at, columns_of([workload]))
         put(self.models, at, catalog.unfitted(1))
+        put(self._models_before, at, catalog.unfitted(1))
         put(self._state, at, initial_state(1, self.step_s))
         put(self._record, at, conformal.empty(1, self.ring.bucket_s))
         put(self._ensemble, at, ensemble.initial_state(1))
@@ -124,6 +126,7 @@ class Fleet:
         self.ring.grow(2 * n)
         self.columns = stacked([self.columns, columns_of([self._placeholder] * n)])
         self.models = stacked([self.models, catalog.unfitted(n)])
+        self._models_before = stacked([self._models_before, catalog.unfitted(n)])
         self._state = stacked([self._state, initial_state(n, self.step_s)])
         self._record = stacked([self._record, conformal.empty(n, self.ring.bucket_s)])
         self._ensemble = stacked([self._ensemble, ensemble.initial_state(n)])
@@ -284,6 +287,7 @@ class Fleet:
         at = slice(row, row + 1)
         models = take(learnt.models, slice(part, part + 1))
         if models.speaker[0] != catalog.NOBODY:
+            put(self._models_before, at, take(self.models, at))
             put(self.models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
         else:
             self.models.cutoff_s[row] = int(cutoff_s)
@@ -292,6 +296,13 @@ class Fleet:
         put(self._state.trust, at, take(learnt.trust, slice(part, part + 1)))
         put(self._record, at, take(learnt.record, slice(part, part + 1)))
         put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))
+
+    def model_of(self, row: int, version: int) -> catalog.Models | None:
+        """The row's model with that cutoff, copied, where it is in force or was before the one that is."""
+        for models in (self.models, self._models_before):
+            if models.cutoff_s[row] == version and models.speaker[row] != catalog.NOBODY:
+                return take(models, np.array([row]))
+        return None
 
     def missed(self, row: int, t_s: float) -> float:
         """Steps from the row's newest sample to `t_s`, at least 1; inf where it never had one."""
@@ -407,9 +418,9 @@ class Fleet:
         now = capacity.step(self._work[rows], seen, columns, was)
         put(self.capacity, rows, now)
         if now.load is not was.load:
-            self._use_capacity(rows)
+            self.use_capacity(rows)
 
-    def _use_capacity(self, rows: slice) -> None:
+    def use_capacity(self, rows: slice) -> None:
         """Put what was learnt in force where it is wanted and known; elsewhere what is stated stays."""
         columns, auto, learnt = self.columns, self.columns.capacity_auto[rows], self.capacity.load[rows]
         used = capacity.in_force(columns.capacity[rows], learnt, columns.threshold[rows])

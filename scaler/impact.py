@@ -158,8 +158,8 @@ def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
     change = f"saved {saved:.1f} % of the replica-hours" if saved >= 0 else f"spent {-saved:.1f} % more replica-hours"
     points = "points less of the load short" if less >= 0 else "points more of the load short"
     first = (
-        f"In {_days(found.days)} prediction {has} {change}{_between(told.saved, '%')} and left {abs(less):.2f} {points}"
-        f"{_between(told.less, 'points')} than the reactive rule alone."
+        f"In {_days(found.days)} prediction {has} {change}{_between(told.saved, saved, '%')} and left "
+        f"{abs(less):.2f} {points}{_between(told.less, less, 'points')} than the reactive rule alone."
     )
     lines = [
         first,
@@ -178,7 +178,7 @@ def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
     if found.agent is not None:
         lines.append(
             f"Against the forecast alone, the agent would have changed the replica-hours by "
-            f"{-found.agent.saved_pct:+.1f} %{_between(found.agent.saved, '% saved')} and the short load by "
+            f"{-found.agent.saved_pct:+.1f} %{_between(found.agent.saved, -1.0, '%')} and the short load by "
             f"{-found.agent.less_short:+.2f} points."
         )
     if found.resembles is None:
@@ -198,8 +198,12 @@ def _days(days: float) -> str:
     return f"{24.0 * days:.1f} hours" if days < 1.0 else f"{days:.1f} days"
 
 
-def _between(interval: Interval | None, unit: str) -> str:
-    return "" if interval is None else f" (95 % interval {interval.low:.2g} to {interval.high:.2g} {unit})"
+def _between(interval: Interval | None, found: float, unit: str) -> str:
+    """The interval as the sentence counts: what is spent, or more, is told without a sign."""
+    if interval is None:
+        return ""
+    low, high = (interval.low, interval.high) if found >= 0 else (-interval.high, -interval.low)
+    return f" (95 % interval {low:.2g} to {high:.2g} {unit})"
 
 
 def assumptions(logged: Logged, start_up: str, kept: Recorded, *, shadow: bool) -> tuple[str, ...]:
@@ -216,7 +220,7 @@ def assumptions(logged: Logged, start_up: str, kept: Recorded, *, shadow: bool) 
         f"A replica bears {capacity:g}{by}, and serves {asked.lead_s:.0f} s after it was asked for ({start_up}).",
         rule,
         "What was logged would have been the same under each: callers that wait or try again are not modelled.",
-        "Intervals draw blocks of six hours, of all three at once; they hold for days like these.",
+        "Intervals draw days, of all three at once; they hold for days like these.",
     ]
     if shadow:
         told.append("In shadow: what the mode would have served of the forecast, with load floor and bounds.")

@@ -4,7 +4,8 @@ import numpy as np
 
 from scaler.core.answer import total_of
 from scaler.core.domain import Workload
-from scaler.core.suitability import Problem, problems
+from scaler.core.signals import FEEDBACK
+from scaler.core.suitability import Problem, feedback_problems, problems
 from scaler.prometheus import WIDEST_POINT_S, PrometheusSource
 
 SPAN_S = 86_400.0
@@ -26,8 +27,14 @@ async def inspect(
     replicas = np.full(n, np.nan)
     if replicas_query is not None:
         replicas = total_of(await source.series(workload, replicas_query, end_s, n, step_s))
-    return {
+    found = {
         query: problems(workload, query, await source.series(workload, query, end_s, n, step_s), replicas, step_s)
         for query in (workload.query, workload.arrival_query)
         if query is not None
     }
+    for signal in FEEDBACK:
+        query = workload.query_of(signal)
+        if query is not None:
+            series = await source.series(workload, query, end_s, n, step_s)
+            found[query] = feedback_problems(signal, series)
+    return found

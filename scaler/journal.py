@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -29,7 +30,7 @@ log = structlog.get_logger("foresail.journal")
 
 DAY_S = 86_400.0
 GATHER_S = 0.25
-"""Between two transactions: a record waits no longer for the disk, and a thousand workloads cost four a tick."""
+"""Between two transactions: a record waits no longer for the disk, and a tick of a thousand workloads is one or two."""
 RETRY_S = 5.0
 """Until a disk that refused a write is tried again."""
 TIDY_S = 60.0
@@ -37,14 +38,16 @@ TIDY_S = 60.0
 PENDING_BYTES = 64 * 2**20
 """Most that waits in memory for the disk; beyond it the oldest is lost."""
 
+Found = TypeVar("Found")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much is kept."""
 
-    days: float = 14.0
+    days: float = 28.0
     """Age from which records are dropped."""
-    n_bytes: int = 10 * 2**30
+    n_bytes: int = 2**30
     """Size of the file from which the oldest records are dropped."""
 
 
@@ -95,11 +98,7 @@ class Journal:
         # Pending first: what is written meanwhile is then read twice, not missed.
         with self._wanted:
             waiting = list(self._pending)
-        if self._file is not None:
-            try:
-                parts += self._file.read(key, begin_s, end_s)
-            except (sqlite3.Error, StoreError) as error:
-                self._say(f"{self.path}: {error}")
+        parts += self._asked(lambda file: file.read(key, begin_s, end_s))
         for batch in waiting:
             if key in batch.keys and begin_s <= float(batch.records["t"][0]) <= end_s:
                 parts.append(batch.records[batch.keys.index(key)][None])
@@ -119,12 +118,21 @@ class Journal:
         """Workloads of which something is kept."""
         with self._wanted:
             found = {key for batch in self._pending for key in batch.keys}
-        if self._file is not None:
-            try:
-                found |= set(self._file.keys())
-            except sqlite3.Error as error:
-                self._say(f"{self.path}: {error}")
-        return sorted(found)
+        return sorted(found.union(self._asked(lambda file: file.keys())))
+
+    def _asked(self, question: Callable[[JournalFile], list[Found]]) -> list[Found]:
+        """What the file answers; nothing where it cannot be read, and it is refused where that is for damage."""
+        file = self._file
+        if file is None:
+            return []
+        try:
+            return question(file)
+        except (sqlite3.Error, StoreError) as error:
+            log.warning("decisions could not be read back", file=str(self.path), error=str(error))
+            if isinstance(error, StoreError) or is_damage(error):
+                with self._using:
+                    self._refuse(f"{self.path} is damaged: {error}")
+            return []
 
     async def run(self) -> None:
         """Write until cancelled, then what is left."""

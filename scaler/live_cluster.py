@@ -72,6 +72,8 @@ class LiveCluster:
         self.pod_objects = Reflector[Pod](api, PODS, pod_of, self.pods.changed, patience)
         self._scales: dict[Target, int] = {}
         self._kept_trouble: str | None = "not read yet"
+        self.remembered: Mapping[str, str] | None = None
+        """What was kept by an earlier run, None before it was read."""
         self._steered: dict[Name, tuple[Scaled, float, Steering]] = {}
 
     @property
@@ -183,15 +185,16 @@ class LiveCluster:
     async def _remember(self) -> None:
         try:
             found = await self.api.get(CONFIG_MAPS, self.api.namespace, KEPT_IN)
-            self.pods.remember(found.get("data") or {})
+            self.remembered = found.get("data") or {}
+            self.pods.remember(self.remembered)
             self._kept_trouble = None
         except ClusterError as error:
             self._kept_trouble = None if error.status == 404 else str(error)
 
-    async def keep(self, keys: Iterable[Key]) -> None:
-        """Save what was learnt of these workloads' pods: the chore of one replica of the service."""
+    async def keep(self, keys: Iterable[Key], beside: Mapping[str, str]) -> None:
+        """Save what was learnt of these workloads' pods, and `beside` it: the chore of one replica of the service."""
         targets = {target for key in keys if (target := self.target(key)) is not None}
-        kept = self.pods.kept(targets)
+        kept = {**self.pods.kept(targets), **beside}
         try:
             await self._save(kept)
             self._kept_trouble = None

@@ -85,12 +85,15 @@ class Lookout:
         """Stamp and values of the newest feedback."""
         self._asked: asyncio.Queue[tuple[Key, float]] = asyncio.Queue()
         self._under_way: set[Key] = set()
+        self._feedback_troubles: dict[tuple[Key, Signal], str] = {}
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a workload that is tracked no more."""
         self.troubles.pop(key, None)
         self._history_due_s.pop(key, None)
         self._feedback.pop(key, None)
+        for signal in FEEDBACK:
+            self._feedback_troubles.pop((key, signal), None)
 
     def without_history(self, key: Key, reason: str) -> None:
         """Remember that a history could not be read, and try it again with a sample that can."""
@@ -134,26 +137,47 @@ class Lookout:
             key, t_s = await self._asked.get()
             try:
                 if key in self._rows:
-                    workload = self._roster.entries[key].workload
-                    self._feedback[key] = t_s, await self._read_signals(workload, t_s)
+                    found = await self._read_signals(key, t_s)
+                    if key in self._rows:
+                        self._feedback[key] = t_s, found
             finally:
                 self._under_way.discard(key)
 
-    async def _read_signals(self, workload: Workload, t_s: float) -> FloatArray:
+    async def _read_signals(self, key: Key, t_s: float) -> FloatArray:
         """CPU, memory, latency and queue depth at `t_s`, (4,); NaN where nobody tells."""
+        workload = self._roster.entries[key].workload
         values = np.full(len(FEEDBACK), np.nan)
-        pushed = workload.server_address is None
         for column, signal in enumerate(FEEDBACK):
-            if not pushed and workload.query_of(signal) is None:
-                continue
-            try:
-                async with asyncio.timeout(self._read_timeout_s):
-                    values[column] = (await self._source.read(workload, signal, t_s, 1, workload.step_s)).mean[-1]
-            except (SourceError, TimeoutError):
-                continue
-            except Exception:  # a defect of one source: the other signals and workloads go on
-                log.exception("feedback not read", workload=str(key_of(workload)), signal=signal.value)
+            pushed = workload.server_address is None
+            if pushed or workload.query_of(signal) is not None:
+                values[column], reason = await self._read_signal(workload, signal, t_s)
+                if not pushed:  # what may be pushed and is not is no trouble
+                    self._tell_feedback(key, signal, reason)
         return np.where((values >= 0) & (values <= LARGEST_LOAD), values, np.nan)
+
+    async def _read_signal(self, workload: Workload, signal: Signal, t_s: float) -> tuple[float, str | None]:
+        """The newest value of a signal, else NaN and why."""
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                found = float((await self._source.read(workload, signal, t_s, 1, workload.step_s)).mean[-1])
+        except SourceError as error:
+            return math.nan, str(error)
+        except TimeoutError:
+            return math.nan, f"no answer within {self._read_timeout_s:g} s"
+        except Exception as error:  # a defect of one source: the other signals and workloads go on
+            log.exception("feedback not read", workload=str(key_of(workload)), signal=signal.value)
+            return math.nan, repr(error)
+        return found, NO_NUMBER if math.isnan(found) else None
+
+    def _tell_feedback(self, key: Key, signal: Signal, reason: str | None) -> None:
+        """Log why a signal was not read, and when it is read again; once each."""
+        known = self._feedback_troubles.get((key, signal))
+        if reason is not None and reason != known:
+            log.warning("feedback not read", workload=str(key), signal=signal.value, reason=reason)
+            self._feedback_troubles[key, signal] = reason
+        if reason is None and known is not None:
+            log.info("feedback read again", workload=str(key), signal=signal.value)
+            del self._feedback_troubles[key, signal]
 
     async def _look_at_replicas(self, fleet: Fleet, workload: Workload, row: int, t_s: float, seen: Sightings) -> None:
         """Read how many replicas run, where a query tells; a failure leaves them unknown for this tick."""

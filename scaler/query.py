@@ -156,7 +156,7 @@ class _Evaluation:
         self._looked_at += int((high - low).sum())
         if self._looked_at > MOST_LOOKED_AT:
             raise QueryTooLarge(f"the ranges of this query hold more than {MOST_LOOKED_AT} samples")
-        return Line(_unnamed(one.labels), _reduced(expression.function, values, low, high))
+        return Line(_unnamed(one.labels), reduced(expression.function, values, low, high))
 
     def _together(self, expression: Aggregate) -> list[Line]:
         groups: dict[frozenset[tuple[str, str]], list[FloatArray]] = {}
@@ -193,7 +193,7 @@ def _newest(one: Curve, times_s: FloatArray) -> FloatArray:
     return np.where(inside, one.values[at_least], np.nan)
 
 
-def _reduced(function: str, values: FloatArray, low: IntArray, high: IntArray) -> FloatArray:
+def reduced(function: str, values: FloatArray, low: IntArray, high: IntArray) -> FloatArray:
     """A function of values[low:high] for each pair, NaN where that is empty."""
     some: BoolArray = high > low
     if not some.any():

@@ -48,9 +48,10 @@ def bound_of(kept: Recorded, at: int) -> Bound:
     levels = level_at(kept.price[at] / np.array([RHO, 1.0]))
     loads = np.array([float(at_level(peak, level[None], 0.25 * capacity)[0]) for level in levels])
     loads = np.fmin(loads, kept.ceiling[at])
-    fewest, most = replicas_for(loads, capacity[0]).tolist()
+    clearing = float(kept.clearing[at])
+    fewest, most = replicas_for(loads + clearing, capacity[0]).tolist()
     if fewest < wanted < most:
-        load = float(wanted * capacity[0])
+        load = float(wanted * capacity[0]) - clearing
         return Bound(load, float(level_of(peak, np.array([load]))[0]), fewest, most)
     which = 0 if wanted <= fewest < most else 1
     return Bound(float(loads[which]), float(levels[which]), fewest, most)
@@ -92,7 +93,7 @@ def sentences(kept: Recorded, at: int, told: Told) -> list[str]:
     """What led to one recorded decision, in the order in which it was made."""
     said = [
         _forecast(kept, at, told),
-        *_basis(told),
+        *_basis(kept, at, told),
         *_agent(kept, at),
         _mode(kept, at),
         _clamps(kept, at),
@@ -114,8 +115,8 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
     if told.queue:
         return (
             f"With {percent(bound.probability)} probability no more than {number(bound.load)} messages per second "
-            f"arrive until {until}; at {number(capacity)} per replica, and with the backlog worked off in time, "
-            f"that asks for {replicas(wanted)}."
+            f"arrive until {until}, and the backlog takes {number(float(kept.clearing[at]))}; "
+            f"at {number(capacity)} per replica that asks for {replicas(wanted)}."
         )
     if wanted == 0:
         return f"Until {until} no load comes, with {percent(bound.probability)} probability."
@@ -125,8 +126,8 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
     )
 
 
-def _basis(told: Told) -> list[str]:
-    if np.isnan(told.bound.load):
+def _basis(kept: Recorded, at: int, told: Told) -> list[str]:
+    if kept.predictive[at] <= 0:
         return []
     if np.isnan(told.parts).any():
         return [f"What that rests on cannot be told: {told.doubt}."]
@@ -157,7 +158,7 @@ def _mode(kept: Recorded, at: int) -> str:
     elif mode is Mode.NORMAL and not silent:
         served = "the agent's need is served" if kept.acting[at] else "the forecast is served"
     elif mode is Mode.RECOVERY and not silent:
-        earned = percent(float(kept.earned[at]))
+        earned = percent(float(kept.earned[at])) if kept.earned[at] > 0 else "nothing yet"
         served = f"more than the HPA rule asks is served at once, and {earned} of what is less"
     else:
         served = rule
@@ -230,7 +231,7 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share for people."""
-    return f"{100.0 * share:.4g} %"
+    return f"{100.0 * share:.{3 if share < 0.999 else 4}g} %"
 
 
 def listed(parts: list[str]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray
 from scaler.core.domain import UNKNOWN, Decisions, Observations, Workloads
 from scaler.core.guardrails import NAMES
+from scaler.core.policies import clearing_rate
 from scaler.errors import StoreError
 
 Records = NDArray[Any]
@@ -31,6 +32,7 @@ LAYOUT = np.dtype(
         ("load", "<f8"),
         ("raw_load", "<f8"),
         ("arrivals", "<f8"),
+        ("clearing", "<f8"),
         *((name, "<f4") for name in FEEDBACK),
         *((name, "<i4") for name in ("replicas", "ready", "reactive", "reactive_alone", "predictive", "proposal")),
         *((name, "<i4") for name in AFTER),
@@ -69,6 +71,8 @@ class Recorded:
     """Load as it was read; it differs from the accepted one where it was in doubt."""
     arrivals: FloatArray
     """Messages arriving per second for queues, NaN elsewhere or where unknown."""
+    clearing: FloatArray
+    """Messages per second to be cleared beside the arrivals that are forecast, 0 for rates."""
     feedback: FloatArray
     """CPU, memory, latency, queue depth, (n, 4); NaN where absent."""
     replicas: IntArray
@@ -158,6 +162,7 @@ def records_of(tick: Tick, rows: IntArray) -> Records:
     made, seen = tick.made, tick.seen
     records["t"], records["step"] = made.t_s, seen.step_s
     records["raw_load"], records["arrivals"] = tick.raw_load[rows], seen.arrivals[rows]
+    records["clearing"] = clearing_rate(made.peak, seen, tick.fleet)[rows]
     records["persistent"] = tick.persistent[rows]
     for columns, names in ((made, (*MADE, *ADVISED, *TRUSTED, *FORECAST)), (tick.fleet, CONFIGURED)):
         for name in names:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from scaler import agent_card, grafana
 from scaler.access import Access, Token, is_loopback
+from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
@@ -27,6 +28,7 @@ from scaler.live_cluster import LiveCluster
 from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
+from scaler.rehearsal import Rehearsal
 from scaler.servicer import GrpcDoor
 from scaler.settings import Settings
 from scaler.sources import NoCluster, Replicas, Sources
@@ -59,7 +61,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, journal)
     if shown is not None:
         _show(engine, shown)
-    chores = Chores(engine, live or by_hand, live)
+    chores = Chores(engine, live or by_hand, live, Capacities(engine, None if live else settings.var))
     if file is not None:
         apply(file, engine, queried)
     collectors = (EngineCollector(engine), SourceCollector(queried, pushed), ClusterCollector(engine, live, chores))
@@ -67,7 +69,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, journal, pushed, chores, seen.feed, live)
+    running = _start(engine, journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:

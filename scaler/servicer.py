@@ -7,7 +7,6 @@ ScaledObject. What is wrong with the metadata is said by GetMetrics and IsActive
 import asyncio
 import contextlib
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -32,7 +31,7 @@ from scaler.errors import (
     Unauthenticated,
     UnknownWorkload,
 )
-from scaler.latency import Latency
+from scaler.interceptors import Timed
 from scaler.predictions import Prediction, answer, answer_one, outlook
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto import prediction_pb2 as ours
@@ -312,37 +311,6 @@ class Pins(grpc.aio.ServerInterceptor):
             await _abort(context, error)
 
 
-class Timed(grpc.aio.ServerInterceptor):
-    """Counts how long the answers to KEDA's and our own calls took; streams stay open and are not counted."""
-
-    def __init__(self, latency: Latency) -> None:
-        self._latency = latency
-        self._timed: dict[str, Any] = {}
-
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Put the watch around a method."""
-        name = handler_call_details.method
-        if name not in self._timed:
-            method = await continuation(handler_call_details)
-            service, _, call = name.lstrip("/").partition("/")
-            if method is None or method.unary_unary is None or service not in SERVICES:
-                return method
-            self._timed[name] = grpc.unary_unary_rpc_method_handler(
-                self._watched(call, method.unary_unary), method.request_deserializer, method.response_serializer
-            )
-        return self._timed[name]
-
-    def _watched(self, call: str, inner: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        async def outer(request: Any, context: Context) -> Any:
-            began_s = time.perf_counter()
-            try:
-                return await inner(request, context)
-            finally:
-                self._latency.observe(call, time.perf_counter() - began_s)
-
-        return outer
-
-
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """Credentials that follow the files: each handshake goes on with those in force."""
     last = files.current()
@@ -378,7 +346,7 @@ class GrpcDoor:
         self._health = health.aio.HealthServicer()
         self._credentials = None if files is None else _credentials(files)  # the server's C core only borrows it
         checks = [Pins(names)] if names else []
-        self._server = grpc.aio.server(options=OPTIONS, interceptors=[*checks, Timed(engine.latency)])
+        self._server = grpc.aio.server(options=OPTIONS, interceptors=[*checks, Timed(engine.latency, SERVICES)])
         add_ExternalScalerServicer_to_server(self.scaler, self._server)  # type: ignore[no-untyped-call]
         add_PredictionServicer_to_server(PredictionService(engine), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -11,7 +11,7 @@ from scaler.core.start_up import LeadTime, Prior, Start, StartUps
 from scaler.kinds import Pod, Target
 from scaler.reflector import Name
 
-LARGEST_KEPT = 900_000
+LARGEST_KEPT = 700_000
 """Characters of all that is kept over restarts: a ConfigMap holds a MiB."""
 NOTHING_KNOWN = StartUps()
 

@@ -167,7 +167,8 @@ async def workloads(request: web.Request) -> web.Response:
     """All tracked workloads, briefly."""
     engine = request.app[ENGINE]
     keys = sorted(engine.roster.entries)
-    return web.json_response({"workloads": [workload_view(engine, key) for key in keys]})
+    listed = [workload_view(engine, key) for key in keys]
+    return web.json_response({"workloads": listed, "journal": engine.journal.trouble})
 
 
 def _key(request: web.Request) -> Key:

@@ -194,7 +194,7 @@ def test_a_journal_gives_the_loads_of_its_rates_with_their_lead_times(tmp_path: 
 def test_without_histories_or_pytorch_the_command_says_what_is_needed(tmp_path: Path) -> None:
     runner = CliRunner()
     empty = runner.invoke(main, ["train", "agent", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert empty.exit_code == 1
+    assert empty.exit_code == 2
     assert "days of load are needed" in empty.output
     unknown = runner.invoke(main, ["train", "agent", str(tmp_path), "--only", "web", "--out", str(tmp_path / "out")])
     assert "no such history" in unknown.output

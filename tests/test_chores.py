@@ -230,7 +230,7 @@ async def test_the_command_annotates_what_the_service_then_sees(tmp_path: Path) 
             assert (await command("shop/web", "--end")).exit_code == 0
             await until(lambda: cluster.steering(key, now_s).override is None)
         refused = await command("shop/none", *asked[1:])
-        assert refused.exit_code == 1
+        assert refused.exit_code == 2
         assert "404" in refused.output
 
 
@@ -252,6 +252,6 @@ def fake_now(fake: Any) -> float:
 )
 def test_a_command_that_cannot_be_meant_is_refused(tmp_path: Path, words: list[str], named: str) -> None:
     done = CliRunner().invoke(main, ["override", *words, "--var", str(tmp_path)], env={"KUBECONFIG": ""})
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert named in done.output
     assert not (tmp_path / FILE).exists()

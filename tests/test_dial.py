@@ -74,7 +74,7 @@ async def test_a_scaler_under_mutual_tls_is_shown_a_certificate_and_may_go_by_an
         assert (await checked(port, *flags))[0] == 0
         assert (await checked(port, *flags, "--tls-server-name", "foresail.foresail.svc"))[0] == 0
         status, said = await checked(port, *ca_in(tmp_path), *shown_in(tmp_path, OURS.sign("someone.else")))
-    assert status == 1
+    assert status == 2
     assert "UNAUTHENTICATED: the client certificate's names (someone.else) are not in tls_client_names" in said
 
 
@@ -102,7 +102,7 @@ async def test_a_scaler_under_mutual_tls_is_shown_a_certificate_and_may_go_by_an
 async def test_what_is_in_the_way_is_told_with_what_to_do(tmp_path: Path, flags: object, says: str) -> None:
     async with listening(server_in(tmp_path)) as port:
         status, said = await checked(port, *flags(tmp_path))  # type: ignore[operator]
-    assert status == 1
+    assert status == 2
     assert says in said
 
 
@@ -130,5 +130,5 @@ async def test_an_expired_server_and_one_without_tls_are_told_apart(tmp_path: Pa
 )
 async def test_files_that_cannot_be_used_are_refused_before_any_call(tmp_path: Path, flags: object, says: str) -> None:
     status, said = await checked(free_port(), *flags(tmp_path))  # type: ignore[operator]
-    assert status == 1
+    assert status == 2
     assert says in said

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 
 from scaler.core.domain import Running, Workload
 from scaler.core.signals import FEEDBACK, Signal
@@ -91,3 +92,19 @@ async def test_what_is_learnt_of_the_capacity_is_exported_and_survives_a_new_dec
         assert fleet.columns.capacity[row] == 90.0
         (fact,) = [f for f in Watchman(engine).look(key, Steering(), None) if f.reason == "CapacityDiffers"]
         assert fact.message.startswith("capacity is stated as 90, one replica was found to bear 7")
+
+
+async def test_a_query_that_tells_nothing_is_named_once() -> None:
+    engine, source, clock = some_engine()
+    with structlog.testing.capture_logs() as logs:
+        async with loop_of(engine):
+            await engine.first(
+                engine.asked("shop", "web", {**METADATA, "serverAddress": "http://x", "cpuQuery": "cpu"})
+            )
+            for step in range(5):
+                if step == 3:
+                    source.feedback["web", Signal.CPU] = 0.4
+                await tick(engine, clock)
+                await asyncio.sleep(0)
+    told = [(entry["event"], entry["signal"]) for entry in logs if entry["event"].startswith("feedback")]
+    assert told == [("feedback not read", "cpu"), ("feedback read again", "cpu")]

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from scaler.cli import main
 from scaler.core.domain import UNKNOWN, Mode
-from scaler.core.impact import Arm
+from scaler.core.impact import Arm, Effect, Impact
+from scaler.core.simulator.score import Figures, Interval
 from scaler.errors import HistoryError
-from scaler.impact import Answer, answer_of, as_json, as_text, logged_of
+from scaler.impact import Answer, answer_of, as_json, as_text, logged_of, sentences, verdict
 from scaler.journal import Journal
 from scaler.record import AFTER, LAYOUT, Recorded, Records, columns_of
 from scaler.roster import Key
@@ -90,6 +91,50 @@ def test_programs_read_the_same(answered: Answer) -> None:
     assert told["against_reactive"]["saved_interval_pct"] is None
     assert told["sentences"] == list(answered.sentences)
     assert (told["verdict"], told["resembles"], told["blocks"]) == ("unclear", "decided", 3)
+
+
+def changed(saved: tuple[float, float], less: tuple[float, float], resembles: Arm | None = Arm.DECIDED) -> Impact:
+    """An impact with these intervals, and the middle of each found."""
+    effect = Effect(sum(saved) / 2, Interval(*saved), sum(less) / 2, Interval(*less))
+    return Impact(Figures(*np.ones((7, 3))), effect, effect, 7.0, 28, resembles, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("saved", "less", "word", "said"),
+    [
+        (
+            (4.0, 8.0),
+            (-0.2, 0.6),
+            "pays",
+            "has saved 6.0 % of the replica-hours (95 % interval 4 to 8 %) and left",
+        ),
+        ((-2.0, 2.0), (0.2, 0.6), "pays", "0.40 points less of the load short (95 % interval 0.2 to 0.6 points)"),
+        ((4.0, 8.0), (-0.6, -0.2), "trades", "0.40 points more of the load short (95 % interval 0.2 to 0.6 points)"),
+        ((-8.0, -4.0), (0.2, 0.6), "trades", "spent 6.0 % more replica-hours (95 % interval 4 to 8 %)"),
+        ((-8.0, -4.0), (-0.1, 0.3), "costs", "It does not pay so far."),
+        ((-2.0, 4.0), (-0.1, 0.3), "unclear", "(95 % interval -2 to 4 %)"),
+    ],
+)
+def test_the_verdict_is_what_lies_on_one_side_of_zero(
+    saved: tuple[float, float], less: tuple[float, float], word: str, said: str
+) -> None:
+    found = changed(saved, less)
+    assert verdict(found) == word
+    assert said in " ".join(sentences(found, shadow=False))
+
+
+def test_where_nothing_resembles_what_ran_there_is_no_interval_and_no_verdict() -> None:
+    found = changed((4.0, 8.0), (0.2, 0.6), resembles=None)
+    text = " ".join(sentences(found, shadow=False))
+    assert verdict(found) == "unclear"
+    assert "95 % interval" not in text
+    assert "No interval: what ran, 100 replica-hours, is not within 10 %" in text
+
+
+def test_where_the_rule_ran_it_is_said_that_nobody_acted() -> None:
+    text = " ".join(sentences(changed((4.0, 8.0), (0.2, 0.6), Arm.REACTIVE), shadow=False))
+    assert "prediction would have saved 6.0 %" in text
+    assert text.endswith("nobody acted on what was decided.")
 
 
 def part(truth: Truth, hours: float, **fields: Any) -> Recorded:

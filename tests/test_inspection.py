@@ -16,6 +16,9 @@ async def test_an_inspection_names_what_is_wrong_with_each_query(fake: FakeProme
     workload = asking(fake, kind="queue", arrivalQuery="avg(x)")
     async with source_of(server(fake)) as source:
         assert await inspect(source, workload, WEDNESDAY_S) == {workload.query: [], "avg(x)": [Problem.NO_TOTAL]}
+        latency = asking(fake, latencyQuery="p95", cpuQuery="cpu")
+        found = await inspect(source, latency, WEDNESDAY_S)
+        assert found == {latency.query: [], "cpu": [Problem.NO_SHARE], "p95": [Problem.NO_SECONDS]}
         fake.n_series = 2
         assert await inspect(source, asking(fake), WEDNESDAY_S) == {workload.query: [Problem.SEVERAL]}
         fake.n_series = 0

@@ -241,6 +241,22 @@ def test_a_file_that_cannot_be_used_is_refused_and_left_as_it_is(tmp_path: Path,
     assert path.read_bytes() == before
 
 
+def test_damage_that_shows_only_when_read_ends_the_use_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = filled(path, 300, now_s=WEDNESDAY_S + 5000.0)
+    journal.tidy()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE segment SET records = x'00'")
+    connection.close()
+    assert times(journal) == []
+    assert journal.refused
+    assert journal.trouble is not None
+    assert "damaged: records that cannot be read back" in journal.trouble
+    journal.post(0, [WEB], some_decisions(WEDNESDAY_S + 9000.0, n=1)[1])
+    journal.flush()
+    assert times(journal) == [WEDNESDAY_S + 9000.0]
+
+
 def test_a_full_disk_costs_nothing_but_memory_and_is_caught_up_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

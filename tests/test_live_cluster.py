@@ -251,8 +251,8 @@ async def test_what_was_learnt_comes_back_after_a_restart(tmp_path: Path) -> Non
         fake.put("pods", pod(number, WEDNESDAY_S - 6000 + 60 * number, 30.0 + number))
     async with serving(fake), live(fake, tmp_path) as cluster:
         before = await settled(cluster, 10)
-        await cluster.keep([WEB])
-        await cluster.keep([WEB])
+        await cluster.keep([WEB], {"capacity.shop.web.0": "{}"})
+        await cluster.keep([WEB], {"capacity.shop.web.0": "{}"})
         assert fake.asked["configmaps", "create"] == 1
         assert fake.asked["configmaps", "update"] == 0
         for number in range(8):
@@ -263,6 +263,8 @@ async def test_what_was_learnt_comes_back_after_a_restart(tmp_path: Path) -> Non
     async with serving(fake), live(fake, tmp_path) as cluster:
         after = await settled(cluster, 3)
         assert after.pods == before.pods + 1
+        assert cluster.remembered is not None
+        assert cluster.remembered["capacity.shop.web.0"] == "{}"
 
 
 async def test_targets_that_are_gone_are_forgotten(tmp_path: Path) -> None:
@@ -291,8 +293,8 @@ async def test_what_cannot_be_understood_of_the_kept_is_left(tmp_path: Path) -> 
 
 async def test_nothing_is_asked_that_the_manifests_do_not_grant(tmp_path: Path) -> None:
     async with serving(a_cluster()) as fake, live(fake, tmp_path) as cluster:
-        await cluster.keep([WEB])
-        await cluster.keep([WEB])
+        await cluster.keep([WEB], {})
+        await cluster.keep([WEB], {})
         granted = {(plural, verb) for _, plural, verb in API_USE}
         assert set(fake.asked) <= granted
 

@@ -13,8 +13,10 @@ from forecasting import boosting
 from forecasting.catalog import BOOSTING
 from forecasting.explanation import PARTS
 from forecasting.forecast import FloatArray
-from scaler.core.domain import UNKNOWN, Mode, Running, Samples, Signal, Workload
-from scaler.core.guardrails import NAMES, replicas_for
+from scaler.core.domain import UNKNOWN, Mode, Running, Workload, take
+from scaler.core.guardrails import NAMES
+from scaler.core.learning import Learnt, stacked
+from scaler.core.signals import Samples, Signal
 from scaler.core.trust import Cause
 from scaler.engine import Engine
 from scaler.errors import NotKept
@@ -28,7 +30,7 @@ from tests.forecasting.test_explanation import SMALL
 from tests.service import Clock, declared
 
 EVIDENCE = os.environ.get("FORESAIL_EVIDENCE") == "1"
-N, DAYS = (1000, 14.0) if EVIDENCE else (40, 0.75)
+N, DAYS = (1000, 7.0) if EVIDENCE else (40, 0.75)
 KINDS = range(12) if EVIDENCE else (1, 3, 6)
 
 
@@ -78,6 +80,7 @@ def test_none_and_one_read_as_english() -> None:
     none = some_record(0, replicas=0, active=0, reached=UNKNOWN)
     assert headline("shop/web", none, 0).endswith("no replicas; none runs.")
     assert "Until 09:05 UTC no load comes, with 97 % probability." in said(none)
+    assert "rests" not in said(none, {"level": 0.0, "chance": 4e-14})
     assert said(none).endswith("Sent 0: there is no load and none is likely, so KEDA may scale to zero.")
 
 
@@ -120,6 +123,18 @@ def test_what_stays_between_both_prices_is_said_to_stay() -> None:
     assert bound.fewest < 12 < bound.most
     assert bound.load == 12 * 95.0
     assert f"is worth {bound.fewest} to {bound.most} replicas; 12 run and stay, enough with" in said(kept)
+
+
+def test_a_backlog_asks_for_its_share() -> None:
+    kept = some_record(3, peak=160.0, clearing=80.0, predictive=3)
+    assert bound_of(kept, 0).load == pytest.approx(160.0)
+    assert (
+        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC, and the backlog takes 80; "
+        "at 95 per replica that asks for 3 replicas."
+    ) in said(kept, queue=True)
+    held = bound_of(some_record(30, capacity=10.0, peak=[100.0, 180.0, 240.0, 290.0, 310.0], clearing=80.0), 0)
+    assert held.fewest < 30 < held.most
+    assert held.load == 30 * 10.0 - 80.0
 
 
 def test_loads_are_written_for_people() -> None:
@@ -199,11 +214,9 @@ def assert_right(one: Explanation) -> None:
     text = f"{one.headline} {' '.join(one.sentences)}"
     if kept.predictive[0] != UNKNOWN:
         assert told.bound.fewest <= kept.predictive[0] <= told.bound.most
-        asks = replicas_for(np.array([told.bound.load]), kept.capacity)[0]
-        # Quantiles are kept in single precision.
-        assert abs(asks - kept.predictive[0]) * kept.capacity[0] <= max(1e-6 * told.bound.load, 0.0) + kept.capacity[
-            0
-        ] * (told.bound.load % kept.capacity[0] < 1e-5 * told.bound.load + 1e-9)
+        asks = (told.bound.load + kept.clearing[0]) / kept.capacity[0]
+        slack = 1e-5 * asks + 1e-6  # quantiles are kept in single precision
+        assert kept.predictive[0] - 1 - slack <= asks <= kept.predictive[0] + slack
     if told.doubt is None or told.doubt == COARSER:
         assert abs(told.parts.sum() - told.bound.load) <= 1e-6 * max(told.bound.load, 1e-9) or np.isnan(told.bound.load)
     after = [int(kept.proposal[0]), *kept.guarded[0].tolist()]
@@ -260,7 +273,12 @@ async def test_a_forecast_of_now_is_recomputed_to_the_last_digit_and_an_older_on
     assert posted.decisions.predictive[posted.row] == now.kept.predictive[0]
     then = await explained(engine, key, clock.now_s - 301.0)
     assert then.kept.t_s.tolist() == [clock.now_s - 600.0]
-    fleet.models.cutoff_s[row] += 60
+    state, at = fleet._state, slice(row, row + 1)
+    parts = (fleet.models, state.price, fleet._record, fleet._ensemble, state.trust)
+    learnt = stacked([Learnt(*(take(part, at) for part in parts))])  # a copy: what is taken is a view
+    fleet.adopt(row, learnt, 0, clock.now_s)
+    assert (await explained(engine, key, clock.now_s)).told.parts.tolist() == now.told.parts.tolist()
+    fleet.adopt(row, learnt, 0, clock.now_s + 60.0)
     replaced = await explained(engine, key, clock.now_s)
     assert replaced.told.doubt == REPLACED
     assert f"What that rests on cannot be told: {REPLACED}." in replaced.sentences

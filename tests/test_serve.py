@@ -140,5 +140,5 @@ def test_check_says_what_keda_and_the_hpa_would_do(service: Service) -> None:
     bad = subprocess.run(
         [*command, "--name", "frontend", "-m", "capasity=5"], capture_output=True, text=True, timeout=30, check=False
     )
-    assert bad.returncode == 1
+    assert bad.returncode == 2
     assert "INVALID_ARGUMENT: unknown key 'capasity': did you mean 'capacity'?" in bad.stderr

@@ -122,7 +122,7 @@ def test_a_second_process_on_the_same_folder_is_refused_by_name_and_a_killed_one
     var = str(service.log.parent / "var")
     command = [sys.executable, "-m", "scaler", "serve", "--var", var, *ports]
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert second.returncode == 1
+    assert second.returncode == 2
     assert f"{var}/pushed: another Foresail (process {service.process.pid}) keeps pushed load here" in second.stderr
     service.kill()
     service.start()

@@ -173,11 +173,6 @@ def saving(selector: str) -> str:
     return f"{day[0]} / {day[1]} - 1"
 
 
-def hours(kind: str) -> str:
-    """Replica-hours of the last day."""
-    return f"24 * avg_over_time({series('foresail_replicas', ONE, kind=kind)}[1d])"
-
-
 GOOD_BELOW = {"mode": "absolute", "steps": [{"color": "green", "value": None}, {"color": "orange", "value": 0.1},
                                             {"color": "red", "value": 0.3}]}  # fmt: skip
 GOOD_ABOVE = {"mode": "absolute", "steps": [{"color": "red", "value": None}, {"color": "orange", "value": 0.93},
@@ -194,14 +189,14 @@ def workload() -> Json:
         [
             stat("Lead window", "How far ahead a replica that is asked for now will serve.",
                  f"foresail_lead_seconds{ONE}", small, unit="s"),
-            stat("Coverage of the 97 % bound", "Share of the last day's forecasts that the load stayed below: 97 % is"
-                 " honest.", series("foresail_coverage", ONE, level="0.97"), small, unit="percentunit", decimals=1,
+            stat("Coverage of the 97 % bound", "Share of the last day's lead windows whose peak stayed below its"
+                 " 97 % bound: 97 % is honest.", series("foresail_coverage", ONE, level="0.97"), small, unit="percentunit", decimals=1,
                  thresholds=GOOD_ABOVE),
             stat("Drift", "How far load and errors have drifted; above 0.3 the forecast is not trusted.",
                  f"foresail_drift_score{ONE}", small, unit="percentunit", decimals=0, thresholds=GOOD_BELOW),
             stat("Earned", "Share of a scale-down that the forecast has earned.", f"foresail_earned_ratio{ONE}", small,
                  unit="percentunit", decimals=0),
-            stat("Replica-hours in a day", "Average of the last day times 24, decided by Foresail.", hours("served"),
+            stat("Replica-hours in a day", "Average of the last day times 24, decided by Foresail.", f"24 * avg_over_time({series('foresail_replicas', ONE, kind='served')}[1d])",
                  small, unit="short", decimals=0),
             stat("Against the HPA alone", "Replica-hours of the last day beside those of the reactive rule alone:"
                  " below zero is saved.", saving(ONE), small, unit="percentunit", decimals=1,
@@ -210,8 +205,8 @@ def workload() -> Json:
             replicas_panel(),
             mode_panel(f"foresail_mode{ONE} > 0", (24, 6)),
             guardrail_panel(),
-            panel("timeseries", "Coverage", "Share of the last day's forecasts, made a lead window before, that the load"
-                  " stayed below, by level: each should run at its own height.",
+            panel("timeseries", "Coverage", "Share of the last day's lead windows whose largest load stayed below what"
+                  " was forecast of it, by level: each should run at its own height.",
                   [target(f"foresail_coverage{ONE}", "{{level}}")], (12, 7), unit="percentunit", custom=LINES,
                   options=LEGEND),
             panel("timeseries", "Lead window and model age", "Seconds that are forecast over, and the age of what the"
@@ -291,6 +286,7 @@ def fleet() -> Json:
         ],
         variables=[variable("namespace", "label_values(foresail_load, namespace)", many=True)],
         span=("now-6h", "now"),
+        refresh="5m",  # coverage and cost read a day of every workload
         links=[link("Workload", "/d/foresail-workload"), link("Foresail itself", "/d/foresail-itself")],
     )  # fmt: skip
 
@@ -384,7 +380,7 @@ def dashboard(name: str, title: str, description: str, panels: list[Json], varia
         "schemaVersion": 39,
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "15s",
+        "refresh": more.pop("refresh", "15s"),
         "time": {"from": start, "to": end},
         "timezone": "browser",
         "templating": {"list": [source, *variables]},

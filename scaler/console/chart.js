@@ -64,7 +64,7 @@ export class Chart {
     let top = 0;
     for (const { points } of lines) for (const [, value] of points) if (value > top) top = value;
     for (const { upper } of bands) for (const [, value] of upper) if (value > top) top = value;
-    const step = nice(top / 4 || 1, this.whole), high = Math.max(step * Math.ceil((top * 1.04) / step), step);
+    const step = nice(top / 5 || 1, this.whole), high = Math.max(step * Math.ceil((top * 1.04) / step), step);
     this.y = (value) => TOP + (1 - value / high) * (this.height - TOP - BOTTOM);
     this.rule = svg("line", { class: "rule", y1: TOP, y2: this.height - BOTTOM, visibility: "hidden" });
     this.dots = svg("g");

@@ -166,7 +166,7 @@ function spark(row) {
     parts.push(svg("path", { class: "band f3", d: `${from}L${W - 2} ${y(peak[4]).toFixed(1)}L${W - 2} ${y(peak[0]).toFixed(1)}Z` }));
     parts.push(svg("path", { class: "line median", d: `${from}L${W - 2} ${y(peak[0]).toFixed(1)}` }));
   }
-  return svg("svg", { class: "spark", viewBox: `0 0 ${W} ${H}`, width: W, height: H, "aria-hidden": "true" }, parts);
+  return svg("svg", { class: "spark", viewBox: `0 0 ${W} ${H}`, width: W, height: H, preserveAspectRatio: "none", "aria-hidden": "true" }, parts);
 }
 
 export function remembered(name) {

@@ -30,7 +30,8 @@ export class Workload {
     this.replicas = new Chart(`Replicas of ${this.key}`, 200, cursor, true);
     this.lanes = el("div", { class: "lanes" });
     this.head = el("div", { class: "title" });
-    this.reason = el("p", { class: "reason" });
+    this.reason = el("div", { class: "reason" });
+    this.explained = new Map();
     this.tiles = el("dl", { class: "tiles" });
     this.trouble = el("p", { class: "note", hidden: true });
     this.decisions = el("ol", { class: "decisions" });
@@ -85,8 +86,8 @@ export class Workload {
       [row.kind === "queue" ? "Backlog now" : "Load now", amount(row.load), `one replica bears ${amount(row.capacity)}`],
       ["Forecast peak", amount(peak[0]), peak[2] === undefined ? "" : `${amount(peak[2])} with 97 % probability not exceeded`],
       ["Lead time", span(row.lead), "from asking for a replica to its serving"],
-      ["Coverage of 97 %", percent(this.coverage ?? row.coverage, 1), "of the last day's forecasts held"],
-      ["Against the HPA alone", this.saving === undefined ? "–" : `${this.saving > 0 ? "+" : ""}${percent(this.saving, 1)}`, "replica-hours, last day"],
+      ["Coverage of 97 %", percent(this.coverage ?? row.coverage, 1), "of the last day's peaks stayed below their 97 % bound"],
+      ["Against the HPA alone", this.saving === undefined ? "–" : signed(this.saving), "replica-hours, last day"],
     ];
   }
 
@@ -146,7 +147,7 @@ export class Workload {
         { name: "to 90 %", kind: "f3", lower: levels[0], upper: levels[1] },
       ],
       lines: [
-        { name: "what replicas bear", kind: "capacity", points: past(this.#series("foresail_capacity_load")), step: true },
+        { name: "what replicas bear", kind: "capacity", points: past(this.#series("foresail_capacity_load", "kind", "serving")), step: true },
         { name: "forecast, median", kind: "median", points: path, help: "Left of now as it was made a lead window before" },
         { name: "peak of the hour", kind: "hours", points: hours.length > 1 ? hours : [], step: true, help: "Largest load of each of the coming hours" },
         { name: this.row.kind === "queue" ? "arrivals" : "load", kind: "load", points: seen },
@@ -184,9 +185,10 @@ export class Workload {
       [metric.guardrail, values.map(([at, text]) => [at, Number(text)]).filter(([, value]) => value !== 0)]);
     let y = 28;
     for (const [name, series] of lanes.filter(([, values]) => values.length)) {
-      parts.push(svg("text", { class: "tick", x: 0, y: y + 13 }, name.replaceAll("_", " ").slice(0, 9)));
-      parts.push(...rects(series, "lane guard", y, (value) => `${name.replaceAll("_", " ")}: ${value > 0 ? "+" : ""}${value} replicas`));
-      y += 24;
+      const told = name.replaceAll("_", " ");
+      parts.push(svg("text", { class: "tick", x: MARGINS.left, y: y + 10 }, told));
+      parts.push(...rects(series, "lane guard", y + 14, (value) => `${told}: ${value > 0 ? "+" : "−"}${Math.abs(value)} replicas`));
+      y += 38;
     }
     if (y === 28) {
       parts.push(svg("text", { class: "tick", x: MARGINS.left, y: y + 13 }, "No guardrail moved a number in this time."));
@@ -213,45 +215,50 @@ export class Workload {
     this.#showHead(this.row);
   }
 
+  get #address() { return `/v1/workloads/${encodeURIComponent(this.ns)}/${encodeURIComponent(this.name)}`; }
+
+  async #explain(t) {
+    if (!this.explained.has(t)) {
+      const answer = await fetch(`${this.#address}/explain?at=${t}`);
+      if (!answer.ok) return null;
+      const { headline, sentences } = await answer.json();
+      this.explained.set(t, [headline.slice(headline.indexOf(": ") + 2), ...sentences]);
+    }
+    return this.explained.get(t);
+  }
+
   async #fetchDecisions() {
-    const address = `/v1/workloads/${encodeURIComponent(this.ns)}/${encodeURIComponent(this.name)}/decisions?limit=120`;
-    const { decisions } = await (await fetch(address)).json();
+    const { decisions } = await (await fetch(`${this.#address}/decisions?limit=120`)).json();
     if (this.ended || !decisions?.length) return;
-    this.reason.textContent = sentence(decisions[0]);
     const changes = decisions.filter((one, index) =>
-      index === decisions.length - 1 || told(one) !== told(decisions[index + 1]));
+      index === decisions.length - 1 || told(one) !== told(decisions[index + 1])).slice(0, 12);
+    const [newest, ...whys] = await Promise.all([decisions[0], ...changes].map((one) => this.#explain(one.t)));
+    if (this.ended) return;
+    const [headline, first, ...more] = newest ?? [told(decisions[0])];
+    this.reason.replaceChildren(el("p", {}, el("b", {}, headline), " ", first ?? ""), el("p", { class: "more" }, more.join(" ")));
     const open = new Set([...this.decisions.querySelectorAll("details[open]")].map((node) => node.dataset.t));
-    this.decisions.replaceChildren(...changes.slice(0, 12).map((one) => entry(one, open.has(String(one.t)))));
+    this.decisions.replaceChildren(...changes.map((one, index) => entry(one, whys[index], open.has(String(one.t)))));
   }
 }
 
-const told = (one) => JSON.stringify([one.predicted_replicas, one.mode, one.held_by, one.active]);
+const told = (one) => `${one.predicted_replicas} replicas, ${one.mode}${one.held_by.map((name) => `, ${name}`).join("")}`;
 
-function entry(one, open) {
+function entry(one, why, open) {
+  const [headline, first, ...more] = why ?? [told(one)];
   const facts = [
     ["load", amount(one.load)], ["forecast peak, median", amount(one.peak["0.5"])], ["97 % bound", amount(one.peak["0.97"])],
-    ["read at level", percent(one.level, 1)], ["bears per replica", amount(one.capacity)], ["by the forecast", one.predictive ?? "–"],
-    ["by the HPA's rule", one.reactive], ["HPA alone", one.reactive_alone], ["proposed", one.proposal],
+    ["read at level", percent(one.level, 1)], ["one replica bears", amount(one.capacity)], ["wanted by the forecast", one.predictive ?? "–"],
+    ["wanted by the HPA's rule", one.reactive], ["proposed", one.proposal],
     ...Object.entries(one.guardrails).filter(([name]) => one.held_by.includes(name)).map(([name, n]) => [`after ${name.replaceAll("_", " ")}`, n]),
     ["sent to the HPA", one.value], ["model", one.model_version],
   ];
   return el("li", {}, el("details", { open, "data-t": one.t },
-    el("summary", {}, el("time", { title: day(one.t) }, exactly(one.t)), el("span", {}, sentence(one))),
+    el("summary", {}, el("time", { title: day(one.t) }, exactly(one.t)), el("span", {}, el("b", {}, headline), " ", first ?? "")),
+    el("ul", { class: "whys" }, more.map((text) => el("li", {}, text))),
     el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))))));
 }
 
-const many = (n) => (n === 1 ? "1 replica" : `${n} replicas`);
-
-export function sentence(one) {
-  const parts = [];
-  if (one.predictive !== null) {
-    parts.push(`the forecast wants ${one.predictive}: its peak stays below ${amount(one.predictive * one.capacity)}, ${amount(one.capacity)} per replica`);
-  }
-  parts.push(`the HPA's rule wants ${one.reactive}, and alone would run ${one.reactive_alone}`);
-  parts.push(one.held_by.length ? `moved by ${one.held_by.map((name) => name.replaceAll("_", " ")).join(", ")}` : "no guardrail moved it");
-  parts.push(`mode ${one.mode} (${one.cause})`);
-  return `${many(one.predicted_replicas)}: ${parts.join("; ")}.`;
-}
+const signed = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${percent(Math.abs(share), 1)}`;
 
 function segments(points, step) {
   const found = [];

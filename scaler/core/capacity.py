@@ -12,6 +12,7 @@ Replicas that are scaled by their own load hold the load per replica constant, a
 line. Then there is no capacity, and no number is made up.
 """
 
+import json
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -154,7 +155,9 @@ def step(work: FloatArray, seen: Observations, fleet: Workloads, state: Capacity
     if seen.t_s % block_s != 0.0 or not state.block.ticks.any():
         return state
     half_full = 0.5 * block_s / seen.step_s
-    return _with_block(_limits(fleet), half_full, seen.t_s, state)
+    # Loads of any size may come, and no line is to be had of most: what is no number is no capacity.
+    with np.errstate(all="ignore"):
+        return _with_block(_limits(fleet), half_full, seen.t_s, state)
 
 
 def in_force(used: FloatArray, learnt: FloatArray, otherwise: FloatArray) -> FloatArray:
@@ -176,6 +179,10 @@ class Capacity:
         """Whether a stated capacity is neither in the interval nor near."""
         return not self.low <= stated <= self.high and abs(stated / self.load - 1.0) > DIFFERS
 
+    def roughly(self) -> "Capacity":
+        """The same in two digits, which do not change with every block."""
+        return Capacity(*(float(f"{value:.2g}") for value in (self.load, self.low, self.high)))
+
     def __str__(self) -> str:
         return f"{self.load:.4g} ({self.low:.4g} to {self.high:.4g})"
 
@@ -186,13 +193,35 @@ def of_row(state: CapacityState, row: int) -> Capacity | None:
     return None if math.isnan(load) else Capacity(load, float(state.low[row]), float(state.high[row]))
 
 
+def as_text(state: CapacityState, row: int) -> str | None:
+    """What is worth keeping of one workload over a restart; None where nothing was learnt."""
+    if not state.sums.w[row].any():
+        return None
+    return json.dumps({name: [float(f"{v:.9g}") for v in getattr(state.sums, name)[row]] for name in Sums.__slots__})
+
+
+def recalled(text: str, fleet: Workloads) -> CapacityState:
+    """State of one workload, the one row of `fleet`, by what was kept. Raises ValueError for another text."""
+    kept = json.loads(text)
+    if not isinstance(kept, dict) or set(kept) != set(Sums.__slots__):
+        raise ValueError("no sums of a capacity")
+    sums = Sums(*(np.array([kept[name]], dtype=np.float64) for name in Sums.__slots__))
+    values = np.stack([getattr(sums, name) for name in Sums.__slots__])
+    if values.shape != (len(Sums.__slots__), 1, 2) or not np.isfinite(values).all():
+        raise ValueError("no sums of a capacity")
+    limit = _limits(fleet)
+    load, low, high = _said(sums, line_of(sums, limit), limit)
+    return replace(initial_state(1), sums=sums, load=load, low=low, high=high)
+
+
 def _nothing(kind: type[Sums] | type[Block], n: int) -> Any:
     return kind(*np.zeros((len(kind.__slots__), n, 2)))
 
 
 def _limits(fleet: Workloads) -> FloatArray:
     """What CPU utilisation and the logarithm of the latency may reach, (B, 2); NaN where nobody says."""
-    return np.stack([np.full(len(fleet.capacity), CPU_LIMIT), np.log(fleet.latency_target_s)], axis=1)
+    target_s = np.where(fleet.latency_target_s > 0, fleet.latency_target_s, np.nan)
+    return np.stack([np.full(len(target_s), CPU_LIMIT), np.log(target_s)], axis=1)
 
 
 def _with_tick(work: FloatArray, seen: Observations, state: CapacityState) -> CapacityState:

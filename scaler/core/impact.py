@@ -24,13 +24,17 @@ from scaler.core.simulator.controllers import Limits, Reactive, Together, shippe
 from scaler.core.simulator.load import Load
 from scaler.core.simulator.pods import FixedStartUp
 from scaler.core.simulator.scene import BLOCK_S, SETTLING_S, known_hpa
-from scaler.core.simulator.score import LEAST_BLOCKS, Figures, Interval, Tally, draws, figures, tally
+from scaler.core.simulator.score import LEAST_BLOCKS, Figures, Interval, Tally, figures, tally
 
 STEP_S = SYNC_S.value
-FEWEST_PODS = 20.0
+FEWEST_PODS = 10.0
 """Pods that must have come before their start-up is fitted."""
 DRAWS = 2000
 """Samples of the bootstrap."""
+RUN = 4
+"""Blocks of six hours that are drawn at once, a day: hours resemble their neighbours. In 100 simulated weeks the
+interval of the replica-hours held what is so in the long run in 85 with single blocks, 89 with two, 94 with four."""
+Z95 = 1.96
 ALIKE, ALIKE_STEP = 0.1, 0.2
 """Replica-hours, and mean distance per step, by which a cluster may differ from what ran and still resembles it."""
 
@@ -189,12 +193,30 @@ def effect(sums: Tally, arm: Arm, other: Arm) -> Effect:
     known = _known(sums)
     everything = np.ones((1, int(known.sum())), np.int64)
     saved, less = (float(part[0]) for part in _differences(sums, known, (arm, other), everything))
-    if known.sum() < LEAST_BLOCKS:
+    n = int(known.sum())
+    if n < LEAST_BLOCKS:
         return Effect(saved, None, less, None)
-    weights = draws(int(known.sum()), DRAWS, np.random.default_rng(0))
-    low_high = [np.quantile(part, [0.025, 0.975]) for part in _differences(sums, known, (arm, other), weights)]
-    between = [Interval(float(low), float(high)) for low, high in low_high]
-    return Effect(saved, between[0], less, between[1])
+    drawn = _differences(sums, known, (arm, other), runs(n, DRAWS, np.random.default_rng(0)))
+    return Effect(saved, _interval(saved, drawn[0], n), less, _interval(less, drawn[1], n))
+
+
+def runs(n_blocks: int, n_samples: int, rng: np.random.Generator) -> IntArray:
+    """How often each block is drawn in each sample of a circular moving-block bootstrap, (n_samples, n_blocks).
+
+    RUN blocks that follow each other are drawn at once, since hours that do may be alike (H. R. Künsch, The jackknife
+    and the bootstrap for general stationary observations, 1989; D. N. Politis, J. P. Romano, circular, 1992).
+    """
+    starts = rng.integers(n_blocks, size=(n_samples, -(-n_blocks // RUN)))
+    drawn = (starts[:, :, None] + np.arange(RUN)).reshape(n_samples, -1) % n_blocks
+    return np.stack([np.bincount(one, minlength=n_blocks) for one in drawn])
+
+
+def _interval(found: float, drawn: FloatArray, n_blocks: int) -> Interval:
+    """95 % interval about what was found, widened for few runs as Student's t is, t ≈ z·(1 + (z² + 1) / 4(m − 1))."""
+    m = n_blocks / RUN
+    wider = (1.0 + (Z95**2 + 1.0) / (4.0 * (m - 1.0))) * np.sqrt(m / (m - 1.0))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(found - wider * float(found - low), found + wider * float(high - found))
 
 
 def _differences(

@@ -11,6 +11,7 @@ import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray
 from scaler.core.domain import Workload
+from scaler.core.signals import Signal
 
 WINDOW_S = 120.0
 """Span before and after a scale event whose mean loads are compared."""
@@ -31,11 +32,14 @@ class Problem(Enum):
 
     NONE = "it gives no series: check its labels, and that the tenant is right"
     SEVERAL = "it gives several series: wrap it in sum(…)"
+    SEVERAL_FEEDBACK = "it gives several series: make one of them, as avg(…) over the replicas"
     SPARSE = "more than a tenth of its samples are missing: each gap is held, not taken for zero"
     COUNTER = "it only ever grows, as a counter does: wrap it in rate(…) before the sum"
     NO_TOTAL = "it is no total over the replicas but an average, an extreme or a quantile: use sum(…)"
     SHARE = "it never exceeds 1, as a share does: a total has the unit of the threshold times replicas"
     FALLS_WITH_REPLICAS = "it falls when replicas are added, as a value per replica does: use the total"
+    NO_SHARE = "it exceeds 2 half of the time: utilisation is a share, 1 where replicas can do no more, not percent"
+    NO_SECONDS = "it is above a minute half of the time: latency is in seconds"
     GROWS_WITH_REPLICAS = "it grows when replicas are added: scaling on it would feed itself"
 
 
@@ -69,6 +73,19 @@ def problems(workload: Workload, query: str, series: FloatArray, replicas: Float
         Problem.SHARE: known.max(initial=0.0) <= 1.0 < workload.threshold,
     }
     return [problem for problem, holds in found.items() if holds] + _driven(elasticity(load, replicas, step_s))
+
+
+def feedback_problems(signal: Signal, series: FloatArray) -> list[Problem]:
+    """What is wrong with the query of CPU, memory, latency or queue depth, by its samples (series, n)."""
+    speaking = (~np.isnan(series)).sum(axis=0)
+    if not speaking.any():
+        return [Problem.NONE]
+    if 2 * np.count_nonzero(speaking > 1) > np.count_nonzero(speaking):
+        return [Problem.SEVERAL_FEEDBACK]
+    known = np.nanmedian(np.where(speaking == 1, np.nansum(series, axis=0), np.nan))
+    if signal in {Signal.CPU, Signal.MEMORY} and known > 2.0:
+        return [Problem.NO_SHARE]
+    return [Problem.NO_SECONDS] if signal is Signal.LATENCY and known > 60.0 else []
 
 
 def _is_counter(known: FloatArray) -> bool:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scaler.core.suitability import Problem, elasticity, problems
+from scaler.core.signals import Signal
+from scaler.core.suitability import Problem, elasticity, feedback_problems, problems
 from tests.service import declared
 
 STEP_S = 15.0
@@ -83,3 +84,20 @@ def test_each_problem_is_named(series, query, problem):
 
 def test_each_problem_says_what_to_do():
     assert all(len(problem.value) > 20 for problem in Problem)
+
+
+@pytest.mark.parametrize(
+    ("signal", "series", "found"),
+    [
+        (Signal.CPU, [[0.2, 0.7, 1.2]], []),
+        (Signal.CPU, [[20.0, 70.0, np.nan]], [Problem.NO_SHARE]),
+        (Signal.MEMORY, [[2e9, 3e9, 4e9]], [Problem.NO_SHARE]),
+        (Signal.LATENCY, [[0.2, 0.3, 90.0]], []),
+        (Signal.LATENCY, [[200.0, 300.0, 250.0]], [Problem.NO_SECONDS]),
+        (Signal.QUEUE, [[200.0, 300.0, 250.0]], []),
+        (Signal.CPU, [[0.2, 0.3], [0.2, 0.3]], [Problem.SEVERAL_FEEDBACK]),
+        (Signal.CPU, [[np.nan, np.nan]], [Problem.NONE]),
+    ],
+)
+def test_feedback_has_a_unit(signal: Signal, series: list[list[float]], found: list[Problem]) -> None:
+    assert feedback_problems(signal, np.array(series)) == found

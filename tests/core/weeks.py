@@ -76,11 +76,10 @@ class Service:
 
 
 def loads(weeks: Weeks) -> FloatArray:
-    """Days unlike each other, bursts, and noise, (T, B)."""
+    """One daily shape, days unlike each other, bursts, and noise, (T, B)."""
     rng = np.random.default_rng(weeks.seed)
     t_s = np.arange(round(weeks.days * DAY_S / STEP_S))[:, None] * STEP_S
-    phase, depth = rng.uniform(0, 2 * np.pi, weeks.n), rng.uniform(0.3, 0.6, weeks.n)
-    day = 1.0 + depth * np.sin(2 * np.pi * t_s / DAY_S + phase)
+    day = 1.0 - 0.45 * np.cos(2 * np.pi * t_s / DAY_S)
     wander = _wandering(rng, t_s.shape[0], weeks.n, 4 * 3600.0, 0.15)
     bursts = np.zeros(wander.shape)
     for column in range(weeks.n):

@@ -41,7 +41,7 @@ def asked(
 def fitted() -> list[tuple[History, Predict]]:
     """Every forecaster on several loads, as far as each can be fitted."""
     found: list[tuple[History, Predict]] = []
-    for load in (seasonal_load(), Series("two-point"), Series("mostly zero")):
+    for load in (seasonal_load(), Series("mostly zero")):
         history = history_of(load, 3 * DAY_S)
         found += [
             (history, partial(naive.predict, naive.fit(history, H, averaged=False))),
@@ -71,10 +71,10 @@ def test_the_parts_of_random_forecasts_sum_to_the_number(fitted: list[tuple[Hist
         assert np.isclose(parts[-1], corrected) or parts[1:5].tolist() == [0.0] * 4
 
 
-@pytest.mark.parametrize("forecaster", [naive, regression, boosting])
-def test_a_constant_load_rests_on_its_level_alone(forecaster: Any) -> None:
+@pytest.mark.parametrize(("forecaster", "config"), [(naive, {}), (regression, {}), (boosting, {"config": SMALL})])
+def test_a_constant_load_rests_on_its_level_alone(forecaster: Any, config: dict[str, Any]) -> None:
     history = history_of(lambda t_s: np.full(len(t_s), 70.0), DAY_S)
-    params = forecaster.fit(history, H, averaged=False)
+    params = forecaster.fit(history, H, averaged=False, **config)
     parts, total = asked(history, partial(forecaster.predict, params))
     assert parts["level"] == pytest.approx(70.0)
     assert total == pytest.approx(70.0, rel=0.02)
