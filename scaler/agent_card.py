@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+import rl_agent
 from rl_agent.agent import Agent, agent_from
 from rl_agent.errors import AgentError
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION, Licence
 from scaler.errors import AgentFolderError
 
 ARRAYS, CARD = "agent.npz", "card.json"
+SHIPPED = Path(rl_agent.__file__).parent / "trained"
+"""Folders of the agents that come with the package, by family."""
 FAMILIES = ("rate", "queue")
 """Of workloads: one agent serves one family."""
 
@@ -48,11 +51,12 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def read(folder: Path) -> Shipped:
-    """The agent of a folder.
+    """The agent of a folder; `shipped` is the one for rates that comes with the package.
 
     Raises:
         AgentFolderError: it holds no agent, or one of other observations or moves.
     """
+    folder = SHIPPED / "rate" if folder == Path("shipped") else folder
     try:
         card = json.loads((folder / CARD).read_text())
         with np.load(folder / ARRAYS, allow_pickle=False) as arrays:

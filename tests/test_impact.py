@@ -96,7 +96,7 @@ def test_programs_read_the_same(answered: Answer) -> None:
 def changed(saved: tuple[float, float], less: tuple[float, float], resembles: Arm | None = Arm.DECIDED) -> Impact:
     """An impact with these intervals, and the middle of each found."""
     effect = Effect(sum(saved) / 2, Interval(*saved), sum(less) / 2, Interval(*less))
-    return Impact(Figures(*np.ones((7, 3))), effect, effect, 7.0, 28, resembles, 100.0)
+    return Impact(Figures(*np.ones((7, 4))), effect, effect, None, 7.0, 28, resembles, 100.0)
 
 
 @pytest.mark.parametrize(
