@@ -134,6 +134,14 @@ def test_a_folder_gives_back_the_agent_and_where_it_may_be_used(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.npz", "card.json"]
 
 
+def test_the_shipped_agent_is_used_where_its_card_says_that_it_passed() -> None:
+    kept = agent_card.read(Path("shipped"))
+    assert kept.licence.passed.tolist() == [[False, True, True], [False, False, False]]
+    for condition in ("cpu", "cpu and latency"):
+        assert passes(kept.card["validation"][condition])
+    assert not passes(kept.card["validation"]["blind"])
+
+
 @pytest.mark.parametrize("spoil", ["nothing", "observation", "json", "passed", "arrays"])
 def test_a_folder_without_a_usable_agent_is_refused(tmp_path: Path, spoil: str) -> None:
     told_of = card()
