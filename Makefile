@@ -50,7 +50,7 @@ results: $(VENV)/.dev  ## docs/results.md from the histories in FORESAIL_TRACES:
 	$(BIN)/python -m benchmarks.results
 
 agent-eval: $(VENV)/.dev  ## the trial of the shipped agent once more, against its card: minutes, after forecasts are made once
-	$(BIN)/python -m benchmarks agent
+	$(BIN)/python -m benchmarks agent_eval
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto

