@@ -1,4 +1,4 @@
-"""The service asks the agent that its settings name, in shadow unless told otherwise, and refuses a folder without one."""
+"""The service asks the agent that its settings name, in shadow unless told otherwise; a folder without one is refused."""
 
 from pathlib import Path
 
