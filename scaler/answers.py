@@ -273,3 +273,62 @@ class ReadinessAnswer(Answer):
 
     status: str
     late_s: float
+
+
+class ModelAnswer(Answer):
+    """Which model serves a workload."""
+
+    namespace: str
+    name: str
+    model_version: str
+    age_s: float | None
+    """Since its cutoff; null while the naive forecaster speaks."""
+    evidence: str
+    on_trial: bool
+    """Whether its predecessor still forecasts beside it, in shadow."""
+
+
+class ModelsAnswer(Answer):
+    """Models of all workloads, and what is done about them."""
+
+    models: list[ModelAnswer]
+    waiting: dict[str, int]
+    """Workloads that wait for a fit, by what asked for it."""
+    fitting: list[str]
+    promotions: int
+    refusals: int
+    rollbacks: int
+
+
+class ChangeAnswer(Answer):
+    """One line of a version's history."""
+
+    at_s: float
+    stage: str
+    evidence: str
+    why: str
+
+
+class VersionAnswer(Answer):
+    """One version that is kept."""
+
+    number: int
+    kind: str
+    first_s: float
+    cutoff_s: float
+    configuration: str
+    """Hash of all that a fit depends on beside the history."""
+    code: str
+    scores: dict[str, float]
+    """What the gate found; losses are in replicas."""
+    digest: str
+    """SHA-256 of its arrays."""
+    changes: list[ChangeAnswer]
+    stage: str
+    evidence: str
+
+
+class VersionsAnswer(ModelAnswer):
+    """A workload's model and all versions that are kept, oldest first."""
+
+    versions: list[VersionAnswer]

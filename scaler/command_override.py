@@ -45,13 +45,14 @@ def _override(options: dict[str, Any], now_s: float) -> Override:
         lasts_s = duration_s(options["lasts"])
         begin_s = float(int(now_s))
         fixed = Mode[options["mode"].upper()] if options["replicas"] is None else options["replicas"]
-        asked = Override(fixed, begin_s, begin_s + lasts_s, options["reason"], options["by"] or _me())
+        asked = Override(fixed, begin_s, begin_s + lasts_s, options["reason"], options["by"] or me())
         return override_of(asked.as_annotation())
     except ValueError as error:
         raise RequestError(str(error)) from error
 
 
-def _me() -> str:
+def me() -> str:
+    """Who runs this command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

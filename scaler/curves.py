@@ -4,6 +4,7 @@ gather   in the loop: which series are meant, copies of what the loop changes
 curves   in a thread: the journal is read and everything laid out as samples
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,7 +20,7 @@ from scaler.engine import Engine
 from scaler.errors import QueryTooLarge
 from scaler.families import FAMILIES, LEVEL_NAMES, Decided, curves_of, required
 from scaler.fleet import Fleet
-from scaler.predictions import outlook
+from scaler.predictions import Basis, Outlook, basis_of, outlook
 from scaler.promql import Expression, Matcher, Selector
 from scaler.query import LOOKBACK_S, Curve, Grid, selectors, span_of
 from scaler.roster import Key
@@ -29,7 +30,9 @@ MOST_SERIES = 20_000
 MOST_DECISIONS = 2_000_000
 """Decisions read for one query: ten workloads for a month, two hundred for a day at 15 s take as many."""
 MOST_OUTLOOKS = 300
-"""Workloads whose forecast is made for one query: two milliseconds each, in the loop."""
+"""Workloads whose forecast is made for one query: five milliseconds each, beside the loop."""
+TILE = 32
+"""Series that are copied before others have their turn."""
 FROM_HISTORY = "foresail_load"
 """The family that the rings know longer than the journal; of queues `foresail_arrivals`."""
 
@@ -64,6 +67,18 @@ class Chosen:
             yield {"__name__": self.name, **self.labels, **({} if label is None else {label: member})}
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a workload's forecast from now on is made from, and how it is read."""
+
+    basis: Basis
+    level: float
+    capacity: float
+
+
+Told = tuple[Outlook, Ahead]
+
+
 @dataclass(slots=True)
 class Gathered:
     """What the loop knew; the rest is read by `curves`."""
@@ -76,26 +91,40 @@ class Gathered:
     """Decisions off the board, where those suffice."""
     spans_s: dict[Key, tuple[float, float]] = field(default_factory=dict)
     """What is to be read of the journal."""
-    ahead: dict[tuple[Key, str], dict[str, Curve]] = field(default_factory=dict)
-    """What is forecast from now on, by family and member."""
+    ahead: dict[Key, "Ahead"] = field(default_factory=dict)
+    """What forecasts from now on are made from."""
     step_s: dict[Key, float] = field(default_factory=dict)
 
     def curves(self) -> dict[Selector, list[Curve]]:
         """All series of each selector; those of which nothing is known are left out."""
         made = self.recent | {key: self.records.read(key, *span) for key, span in self.spans_s.items()}
+        told = {key: (outlook(ahead.basis), ahead) for key, ahead in self.ahead.items()}
         return {
-            selector: [curve for one in chosen for curve in self._laid_out(one, made)]
+            selector: [curve for one in chosen for curve in self._laid_out(one, made, told)]
             for selector, chosen in self.chosen.items()
         }
 
-    def _laid_out(self, one: Chosen, made: Mapping[Key, Decided]) -> list[Curve]:
+    def _laid_out(self, one: Chosen, made: Mapping[Key, Decided], told: Mapping[Key, "Told"]) -> list[Curve]:
         known = self.ready.get((one.key, one.name))
         if known is not None:
             return [known]
         past = curves_of(one.name, one.labels, made[one.key], one.members) if one.key in made else {}
-        ahead = self.ahead.get((one.key, one.name), {})
+        ahead = _ahead(one, *told[one.key]) if one.key in told else {}
         found = [_joined(past.get(member), ahead.get(member)) for member in sorted(one.members)]
         return [curve for curve in found if curve is not None and not np.isnan(curve.values).all()]
+
+
+def _ahead(one: Chosen, told: Outlook, ahead: Ahead) -> dict[str, Curve]:
+    """A family's members from now on, where it has any."""
+    base, t_s, path = {"__name__": one.name, **one.labels}, told.path_t_s, told.path
+    if np.isnan(path).all():
+        return {}
+    if one.name == "foresail_forecast_load":
+        return {name: Curve({**base, "level": name}, t_s, path[:, q]) for q, name in enumerate(LEVEL_NAMES)}
+    if one.name != "foresail_replicas":
+        return {}
+    need = required(at_level(path, np.full(len(path), ahead.level), np.full(len(path), 1e-9)), ahead.capacity)
+    return {"forecast": Curve({**base, "kind": "forecast"}, t_s, need)}
 
 
 def _joined(past: Curve | None, ahead: Curve | None) -> Curve | None:
@@ -124,7 +153,7 @@ class Curves:
             (key, {"namespace": key.namespace, "workload": roster.identifier(key)}) for key in sorted(roster.entries)
         ]
 
-    def gather(self, expression: Expression, grid: Grid) -> Gathered:
+    async def gather(self, expression: Expression, grid: Grid) -> Gathered:
         """Everything about the series of a query that only the loop may look at.
 
         Raises:
@@ -138,7 +167,10 @@ class Curves:
                 if n > MOST_SERIES:
                     raise QueryTooLarge(f"the query means more than {MOST_SERIES} series: choose fewer workloads")
                 chosen.append(one)
-                self._gather(one, gathered)
+                if one.key in self._engine.roster.entries:  # others have had their turn
+                    self._gather(one, gathered)
+                if len(chosen) % TILE == 0:
+                    await asyncio.sleep(0)
         self._look_at_board(gathered)
         return gathered
 
@@ -153,32 +185,21 @@ class Curves:
             gathered.ready[one.key, one.name] = _day(fleet, row, {"__name__": one.name, **one.labels})
             return
         if one.name in {"foresail_forecast_load", "foresail_replicas"} and end_s > fleet.ring.end_s:
-            self._look_ahead(one, gathered)
+            self._look_ahead(one.key, gathered)
         lead_s = float(fleet.columns.h[row] + 1) * fleet.step_s
         begin_s, end_s = begin_s - lead_s - FAMILIES[one.name].back_s, min(end_s, engine.clock())
         before = gathered.spans_s.get(one.key, (begin_s, end_s))
         gathered.spans_s[one.key] = min(begin_s, before[0]), max(end_s, before[1])
         gathered.step_s[one.key] = fleet.step_s
 
-    def _look_ahead(self, one: Chosen, gathered: Gathered) -> None:
-        if (one.key, one.name) in gathered.ahead:
-            return
+    def _look_ahead(self, key: Key, gathered: Gathered) -> None:
         if len(gathered.ahead) >= MOST_OUTLOOKS:
             raise QueryTooLarge(f"forecasts of more than {MOST_OUTLOOKS} workloads at once: choose fewer workloads")
-        told, posted = outlook(self._engine, one.key), self._engine.board.get(one.key)
-        if np.isnan(told.path).all():
-            return
-        base = {"__name__": one.name, **one.labels}
-        if one.name == "foresail_forecast_load":
-            gathered.ahead[one.key, one.name] = {
-                name: Curve({**base, "level": name}, told.path_t_s, told.path[:, q])
-                for q, name in enumerate(LEVEL_NAMES)
-            }
-        elif posted is not None:
+        posted = self._engine.board.get(key)
+        if key not in gathered.ahead and posted is not None:
             made, row = posted.decisions, posted.row
-            level = np.full(len(told.path), made.level[row])
-            need = required(at_level(told.path, level, np.full(len(level), 1e-9)), float(made.capacity[row]))
-            gathered.ahead[one.key, one.name] = {"forecast": Curve({**base, "kind": "forecast"}, told.path_t_s, need)}
+            basis = basis_of(self._engine, key)
+            gathered.ahead[key] = Ahead(basis, float(made.level[row]), float(made.capacity[row]))
 
     def _look_at_board(self, gathered: Gathered) -> None:
         """Take what is asked of the last minutes off the board: many workloads are asked for at once, and often."""
@@ -190,7 +211,7 @@ class Curves:
             )
         since_s = self._engine.clock() - 2.0 * LOOKBACK_S
         for key, (begin_s, end_s) in list(gathered.spans_s.items()):
-            if begin_s >= since_s:
+            if begin_s >= since_s and key in self._engine.roster.entries:
                 gathered.recent[key] = self._off_board(key, begin_s, end_s)
                 del gathered.spans_s[key]
 

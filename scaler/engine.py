@@ -19,11 +19,13 @@ import numpy as np
 import structlog
 
 from forecasting import catalog
+from scaler.archive import Archive
 from scaler.board import Board, Posted
 from scaler.core.agenda import Agenda, check
 from scaler.core.domain import Decisions, Mode, Workload, take
 from scaler.core.trust import Cause
 from scaler.errors import NotDecidedYet, SourceError, StaleLoad
+from scaler.fitting import FitWorker
 from scaler.fleet import Fleet
 from scaler.journal import Journal
 from scaler.latency import Latency
@@ -33,6 +35,7 @@ from scaler.record import Tick, records_of
 from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 from scaler.sightings import Sightings
+from scaler.succession import Succession
 
 if TYPE_CHECKING:
     from scaler.core.audition import InForce
@@ -69,6 +72,7 @@ class Engine:
         cluster: Cluster,
         clock: Callable[[], float] = time.time,
         journal: Journal | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self.settings = settings
         self.roster = Roster(settings.max_workloads, settings.max_workloads_per_namespace, self._admit)
@@ -83,11 +87,14 @@ class Engine:
         """The agent that fleets ask, None without one; set before the loop runs."""
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
+        self.archive = archive or Archive(None)
+        self.succession = Succession(self._rows, self.archive, settings.canary_ratio)
         self.lookout = Lookout(self.roster, self._rows, source, cluster, clock, settings.read_timeout_s)
         self._modes: dict[Key, int] = {}
         self._incomplete: set[Key] = set()
         """Workloads whose history is being read: a fit would be taught by a part of it."""
-        self.lessons = Lessons(self._rows, self.counters, settings.fit_timeout_s)
+        own = lambda: FitWorker(settings.fit_timeout_s, settings.fit_memory_mb)  # noqa: E731
+        self.lessons = Lessons(self._rows, self.counters, own, self.succession, self.archive)
         self._tasks: asyncio.TaskGroup | None = None
 
     def declare(self, workload: Workload) -> Key:
@@ -176,6 +183,8 @@ class Engine:
                 tasks.create_task(self._beat(step_s))
             tasks.create_task(self._introduce_newcomers())
             tasks.create_task(self._chores())
+            tasks.create_task(self.archive.run())
+            tasks.create_task(self.succession.run())
             for _ in range(FEEDBACK_READERS):
                 tasks.create_task(self.lookout.read_feedback())
             for _ in range(self.settings.fit_workers):
@@ -212,12 +221,14 @@ class Engine:
         fleet.ring.advance(t_s)
         await self._look_at_all(fleet, keys, t_s, seen)
         self.lessons.adopt_until(t_s)
+        self.succession.follow(fleet, keys, t_s)
         by_tile: dict[int, dict[Key, int]] = {}
         for key, row in keys.items():
             by_tile.setdefault(row // TILE, {})[key] = row
         for tile, rows in sorted(by_tile.items()):
             self._decide_tile(fleet, tile, rows, seen)
             await _let_others_run()
+        self.succession.look(t_s)
         fleet.complete_s = t_s
         self.counters.ticks += 1
         self.counters.tick_s = time.perf_counter() - started
@@ -275,6 +286,8 @@ class Engine:
             if was == modes[row]:
                 continue
             self._modes[key] = modes[row]
+            if modes[row] == Mode.DEGRADED:
+                self.lessons.alarmed(key, Cause(causes[row]))
             if was is not None:
                 told = log.warning if modes[row] in LOUD else log.info
                 told(
@@ -325,7 +338,10 @@ class Engine:
             everyone.load[row] = load
             self._decide_alone(fleet, key, row, everyone)
         await self.lookout.backfill_weeks(key)
+        recalled = await self.archive.recall(key)
         if self._rows.get(key) == (fleet, row):
+            if not fleet.models.cutoff_s[row]:
+                self.lessons.recall(key, recalled)
             self.lessons.ask(key)
 
     async def recall(self, key: Key) -> None:
@@ -348,8 +364,11 @@ class Engine:
             for index, key in enumerate(list(self._rows)):
                 if key not in self._incomplete:
                     self.lessons.ask(key)
+                    self.succession.age(key, now_s, self.settings.trust)
                 if index % TILE == 0:
                     await asyncio.sleep(0)
+            if not self.settings.fit_workers:
+                self.succession.offered(await self.archive.champions(list(self._rows)))
 
     def _forget(self, key: Key) -> None:
         fleet, row = self._rows.pop(key)
@@ -358,5 +377,6 @@ class Engine:
         self.lookout.forget(key)
         self._modes.pop(key, None)
         self.lessons.drop(key)
+        self.succession.drop(key)
         fleet.remove(row)
         log.info("forgotten: neither declared nor asked for", workload=str(key))

@@ -62,6 +62,7 @@ class Watchman:
             found += _peak(posted, fleet, row) or self._day(key, int(fleet.columns.maximum[row]))
             found += self._band(key, posted, fleet, row)
             found += _bounds(steered.override, fleet, row)
+            found += self._engine.succession.facts(key)
             found += _capacity(fleet, row)
         return found + self._lead(key, lead)
 

@@ -86,6 +86,7 @@ class Feed:
             "capacity": number(float(fleet.columns.capacity[row])),
             "max": None if maximum >= UNBOUNDED else maximum,
             "shadow": bool(fleet.columns.shadow[row]),
+            "stated": workload.shadow,
             "observed": workload.observe_only,
             "paused": bool(fleet.columns.paused[row]),
             "fixed": None if steered.override is None else str(steered.override),

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 from scaler.errors import FitFailed
@@ -16,9 +19,12 @@ from scaler.errors import FitFailed
 Result = TypeVar("Result")
 
 
-def _begin() -> None:
+def _begin(memory_mb: int) -> None:
     """Leave the processor to the service and Ctrl-C to the parent, and end with the parent, however it ends."""
     os.nice(10)
+    importlib.import_module("scaler.core.retraining")
+    own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (own + memory_mb * 2**20, resource.RLIM_INFINITY))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -33,8 +39,8 @@ def _end_with_parent() -> None:
 class FitWorker:
     """One process that fits; replaced when it had to be ended."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, timeout_s: float, memory_mb: int = 1024) -> None:
+        self._timeout_s, self._memory_mb = timeout_s, memory_mb
         self._pool: ProcessPoolExecutor | None = None
         self._pid, self._fitting = 0, False
 
@@ -45,7 +51,7 @@ class FitWorker:
             FitFailed: it raised, took longer than allowed, or the worker died.
         """
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self._memory_mb,))
         loop = asyncio.get_running_loop()
         try:
             self._pid = await loop.run_in_executor(self._pool, os.getpid)

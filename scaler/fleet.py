@@ -34,6 +34,7 @@ from scaler.core.domain import (
     whole_lead_s,
     window_steps,
 )
+from scaler.core.gate import Voice
 from scaler.core.learning import FIT_BUDGET_S, YOUNG_PERIOD_S, Learnt, due_cutoff_s, stacked
 from scaler.core.queueing import arrivals_from_depth
 from scaler.core.signals import Samples
@@ -75,6 +76,8 @@ class Fleet:
         self.capacity = capacity.initial_state(n_rows)
         """What one replica bears, as learnt."""
         self._good_s, self._read_s, self._skipped_s = np.full((3, n_rows), -np.inf)
+        self.by_hand_s = np.full((3, n_rows), -np.inf)
+        """When a fit was asked for, the cutoff of the champion that was chosen, and when, (3, B); −inf: not."""
         self._depth, self._arrivals, self._work = np.full((3, n_rows), np.nan)
         self._free = list(range(n_rows))[::-1]
         self._agendas: Mapping[str, Agenda] = {}
@@ -119,6 +122,7 @@ class Fleet:
         put(self._plausible, at, plausibility.initial_state(1))
         put(self.capacity, at, capacity.initial_state(1))
         self._good_s[row] = self._read_s[row] = self._skipped_s[row] = -np.inf
+        self.by_hand_s[:, row] = -np.inf
         self._depth[row] = self._arrivals[row] = self._work[row] = np.nan
 
     def _grow(self) -> None:
@@ -136,6 +140,7 @@ class Fleet:
         never = np.full(n, -np.inf)
         self._good_s, self._read_s = np.append(self._good_s, never), np.append(self._read_s, never)
         self._skipped_s = np.append(self._skipped_s, never)
+        self.by_hand_s = np.concatenate([self.by_hand_s, np.full((3, n), -np.inf)], axis=1)
         nothing = np.full(n, np.nan)
         self._depth, self._arrivals = np.append(self._depth, nothing), np.append(self._arrivals, nothing)
         self._work = np.append(self._work, nothing)
@@ -195,6 +200,7 @@ class Fleet:
         if not workload.lead_stated and not math.isnan(running.lead_s):
             columns.lead_s[row] = whole_lead_s(workload, running.lead_s)
             columns.h[row] = window_steps(columns.lead_s[row : row + 1], self.step_s)[0]
+        self.by_hand_s[:, row] = running.retrain_s, running.champion_s, running.champion_at_s
         if 0 < self.models.cutoff_s[row] <= running.rollback_s:
             self._roll_back(row, running.rollback_s)
 
@@ -202,7 +208,21 @@ class Fleet:
         """Drop the row's model; none with a cutoff up to `until_s` is fitted again."""
         put(self.models, slice(row, row + 1), catalog.unfitted(1))
         self.speak_naively(row)
+        self.refuse(row, until_s)
+
+    def refuse(self, row: int, until_s: float) -> None:
+        """Fit nothing with a cutoff up to `until_s` any more."""
         self._skipped_s[row] = max(self._skipped_s[row], until_s)
+
+    def voice(self, row: int) -> Voice:
+        """Who speaks for the row and how it is heard, as it is now."""
+        index = np.array([row])
+        return take(self.models, index), take(self._ensemble, index)
+
+    def reinstate(self, row: int, voice: Voice) -> None:
+        """Let somebody speak for the row who was fitted before; its price and the ladder stay where they are."""
+        put(self.models, slice(row, row + 1), voice[0])
+        put(self._ensemble, slice(row, row + 1), voice[1])
 
     def backfill(self, row: int, end_s: float, samples: Samples, spacing_s: float) -> None:
         """Put older samples of one row, the last of them stamped `end_s`, into its history; arrivals for a queue."""
@@ -249,8 +269,14 @@ class Fleet:
         if workload is None:
             return -np.inf
         span_s = float(self.ring.span_s(slice(row, row + 1))[0])
-        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, self._wanted_s(row, now_s))
+        wanted_s, asked_s = self._wanted_s(row, now_s), float(self.by_hand_s[0, row])
+        due_s = due_cutoff_s(now_s, span_s, workload.fingerprint, self.ring.bucket_s, wanted_s, asked_s)
         return due_s if due_s > max(self.models.cutoff_s[row], self._skipped_s[row]) else -np.inf
+
+    def drifted(self, row: int) -> bool:
+        """Whether a newer fit than the row's is wanted because of a drift."""
+        wanted_s = refit_due_s(take(self._state.trust, slice(row, row + 1)), self.rules)[0]
+        return bool(wanted_s > self.models.cutoff_s[row])
 
     def _wanted_s(self, row: int, now_s: float) -> float:
         """Since when a fit is wanted out of turn: after a drift, or at the next cutoff for another lead window."""
@@ -274,13 +300,18 @@ class Fleet:
 
     def skip_fit(self, row: int) -> None:
         """Go without the fit that is due now; the next one is due at the next cutoff."""
-        self._skipped_s[row] = self.ring.end_s
+        self.refuse(row, self.ring.end_s)
 
     def lesson(self, rows: list[int], until_s: float = math.inf) -> tuple[History, Workloads]:
         """History up to `until_s` and columns of some rows, copied, for a fit elsewhere."""
         index = np.array(rows)
         history = self.history(index)
         return history if math.isinf(until_s) else history.until(until_s), take(self.columns, index)
+
+    def apart(self, row: int) -> tuple[History, catalog.Models, ensemble.EnsembleState]:
+        """All that one row's forecasts are made from, copied, for a forecast beside the loop."""
+        index = np.array([row])
+        return self.history(index), take(self.models, index), take(self._ensemble, index)
 
     def adopt(self, row: int, learnt: Learnt, part: int, cutoff_s: float) -> None:
         """Take over row `part` of what was learnt; a workload that could not be fitted is not tried again at once."""

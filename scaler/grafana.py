@@ -80,7 +80,7 @@ class Door:
         except TimeoutError as error:
             raise QueueTooLong(f"other queries took longer than {PATIENCE_S:g} s") from error
         try:
-            gathered = self._curves.gather(expression, grid)
+            gathered = await self._curves.gather(expression, grid)
             text = await asyncio.to_thread(_evaluated, expression, grid, gathered, shape)
         finally:
             self._turn.release()

@@ -15,7 +15,7 @@ from rich.text import Text
 from scaler.core import impact
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Workload
 from scaler.core.guardrails import replicas_for
-from scaler.core.impact import ALIKE, STEP_S, Arm, Effect, Impact, Logged
+from scaler.core.impact import ALIKE, STEP_S, UNSURE, Arm, Effect, Impact, Logged
 from scaler.core.policies import serve
 from scaler.core.simulator.score import LEAST_BLOCKS, Interval
 from scaler.core.steering import stamp_of
@@ -221,6 +221,7 @@ def assumptions(logged: Logged, start_up: str, kept: Recorded, *, shadow: bool) 
         rule,
         "What was logged would have been the same under each: callers that wait or try again are not modelled.",
         "Intervals draw days, of all three at once; they hold for days like these.",
+        f"That of the short load allows for replicas that bear {100 * UNSURE:g} % less or more.",
     ]
     if shadow:
         told.append("In shadow: what the mode would have served of the forecast, with load floor and bounds.")

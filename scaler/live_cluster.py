@@ -111,14 +111,11 @@ class LiveCluster:
             hpa_minimum=minimum,
             hpa_maximum=maximum,
             tolerance=up,
-            override=steered.replicas,
-            pinned=steered.mode,
             paused=scaled is not None and scaled.paused,
             tolerance_down=down,
             grows=hpa is None or hpa.grows,
             shrinks=hpa is None or hpa.shrinks,
-            shadow=steered.shadow,
-            rollback_s=steered.rollback_s,
+            **steering.hand(steered),
             lead_s=math.nan if target is None else self.pods.lead_s(target),
         )
 

@@ -16,9 +16,9 @@ import numpy as np
 from forecasting.forecast import LEVELS
 from scaler.core import capacity
 from scaler.core.agenda import check
-from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode
+from scaler.core.domain import LARGEST_LOAD, UNKNOWN, Decisions, Mode, take
 from scaler.core.guardrails import held_by
-from scaler.core.learning import learn
+from scaler.core.retraining import Defence, retrain
 from scaler.core.signals import FEEDBACK
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import Cause, TrustRules
@@ -149,7 +149,12 @@ class Pipe:
             return
         started = time.perf_counter()
         history, columns = fleet.lesson([0])
-        fleet.adopt(0, learn(history, columns, np.array([cutoff_s])), 0, cutoff_s)
+        defence = Defence(take(fleet.models, np.array([0])), np.array([True]))
+        found = retrain(history, columns, np.array([cutoff_s]), defence)
+        if found.contest.passed[0]:
+            fleet.adopt(0, found.learnt, 0, cutoff_s)
+        else:
+            fleet.refuse(0, cutoff_s)
         self._refits += 1
         self._refit_s += time.perf_counter() - started
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting import catalog
+from forecasting import catalog, ensemble
+from forecasting.ensemble import EnsembleState
 from forecasting.forecast import FloatArray
-from forecasting.series import Rows
+from forecasting.series import History, Rows
 from scaler.board import Posted
 from scaler.core.domain import Mode, take
 from scaler.engine import Engine
@@ -185,26 +186,46 @@ class Outlook:
     """(H, Q)"""
 
 
-def outlook(engine: Engine, key: Key) -> Outlook:
-    """Path quantiles at steps through the coming hour, and the peak in the lead window."""
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What one workload's outlook is made from, copied: it may be made beside the loop."""
+
+    step_s: float
+    h: int
+    """Lead window in steps."""
+    history: History
+    models: catalog.Models
+    looked: EnsembleState
+    confidence: float
+    """Of the posted decision, NaN without one or without a forecast."""
+
+
+def basis_of(engine: Engine, key: Key) -> Basis:
+    """Copy what an outlook needs; to be called in the loop."""
     fleet, row = engine.row_of(key)
-    at = slice(row, row + 1)
-    history, models, lead_h = fleet.history(at), take(fleet.models, at), fleet.columns.h[at]
-    every = max(round(OUTLOOK_S / 60.0 / fleet.step_s), 1)
-    steps = np.arange(every, round(OUTLOOK_S / fleet.step_s) + 1, every)
-    h = np.append(lead_h, steps if len(steps) else np.ones(1, np.int64))
-    origin_s = np.full(len(h), history.end_s)
-    questions = Rows(np.zeros(len(h), np.int64), origin_s, h, origin_s)
-    said = fleet.as_served(np.full(len(h), row), catalog.predict(models, history, questions))
+    history, models, looked = fleet.apart(row)
     posted = engine.board.get(key)
+    confidence = math.nan if posted is None else float(as_posted([posted]).confidence[0])
+    return Basis(fleet.step_s, int(fleet.columns.h[row]), history, models, looked, confidence)
+
+
+def outlook(basis: Basis) -> Outlook:
+    """Path quantiles at steps through the coming hour, and the peak in the lead window."""
+    history, models = basis.history, basis.models
+    every = max(round(OUTLOOK_S / 60.0 / basis.step_s), 1)
+    steps = np.arange(every, round(OUTLOOK_S / basis.step_s) + 1, every)
+    h = np.append(basis.h, steps if len(steps) else np.ones(1, np.int64))
+    same, origin_s = np.zeros(len(h), np.int64), np.full(len(h), history.end_s)
+    said = catalog.predict(models, history, Rows(same, origin_s, h, origin_s))
+    said = ensemble.applied(take(basis.looked, same), said, models.epsilon[same])
     return Outlook(
         t_s=history.end_s,
         model_version=model_name(int(models.cutoff_s[0])),
-        confidence=math.nan if posted is None else float(as_posted([posted]).confidence[0]),
-        lead_steps=int(lead_h[0]),
-        lead_s=float(lead_h[0] * fleet.step_s),
+        confidence=basis.confidence,
+        lead_steps=basis.h,
+        lead_s=float(basis.h * basis.step_s),
         peak=said.peak[0],
-        path_t_s=np.asarray(history.end_s + h[1:] * fleet.step_s, np.float64),
+        path_t_s=np.asarray(history.end_s + h[1:] * basis.step_s, np.float64),
         path=said.path[1:],
     )
 

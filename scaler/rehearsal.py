@@ -5,6 +5,7 @@ the history of then; the journal takes it in like any other decision.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ class Rehearsal:
         try:
             if not self._kept(now_s):
                 await asyncio.sleep(FIRST_S)
-                for tile, keys, records in await worker.run(rehearsed, now_s):
+                for tile, keys, records in await worker.run(quietly, now_s):
                     self._engine.journal.post(tile, keys, records)
         except FitFailed as error:
             log.warning("the demo has no past", reason=str(error))
@@ -72,13 +73,18 @@ class _Kept(Journal):
         self.batches.append((tile, tuple(keys), records))
 
 
+def quietly(end_s: float) -> list[Batch]:
+    """The same for all of the demo in a process of its own, whose log nobody wants."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return rehearsed(end_s)
+
+
 def rehearsed(end_s: float, span_s: float = SPAN_S, workloads: Sequence[Workload] | None = None) -> list[Batch]:
     """Decisions of the demo's workloads, or of these, in the `span_s` up to `end_s`, both multiples of the step."""
     return asyncio.run(_rehearsed(end_s, span_s, demo_workloads() if workloads is None else list(workloads)))
 
 
 async def _rehearsed(end_s: float, span_s: float, workloads: Sequence[Workload]) -> list[Batch]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     now_s = end_s - span_s
     kept, cluster = _Kept(lambda: now_s), DemoCluster(list(workloads))
     engine = Engine(Settings(), Sources(PushedLoad(None), demo_source()), cluster, lambda: now_s, kept)

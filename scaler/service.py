@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from scaler import agent_card, grafana
 from scaler.access import Access, Token, is_loopback
+from scaler.archive import Archive
 from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
@@ -25,6 +26,7 @@ from scaler.errors import ForesailError, SettingsError
 from scaler.feed import Feed
 from scaler.journal import Journal, Limits
 from scaler.live_cluster import LiveCluster
+from scaler.model_place import opened
 from scaler.page import Page
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
@@ -57,10 +59,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     shown = DemoCluster(demo_workloads()) if demo else None
     by_hand = SteeringFile(settings.var)
     replicas = Replicas(live or shown or NoCluster(), pushed, None if live else by_hand)
-    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
-    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, journal)
-    if shown is not None:
-        _show(engine, shown)
+    engine = _engine(settings, Sources(pushed, demo_source() if demo else None, queried), replicas, shown)
     chores = Chores(engine, live or by_hand, live, Capacities(engine, None if live else settings.var))
     if file is not None:
         apply(file, engine, queried)
@@ -69,7 +68,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
     runner, http, door = _doors(settings, engine, pushed, seen)
     pushed.load()
     await runner.setup()
-    running = _start(engine, journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
+    running = _start(engine, engine.journal, pushed, chores, seen.feed, live, Rehearsal(engine) if demo else None)
     if settings.config is not None:
         running.append(asyncio.create_task(watch(settings.config, lambda new: apply(new, engine, queried))))
     try:
@@ -125,15 +124,6 @@ def apply(file: File, engine: Engine, queried: PrometheusSource) -> None:
         raise SettingsError(str(error)) from error
 
 
-def _engine(settings: Settings, sources: Sources, replicas: Replicas, journal: Journal) -> Engine:
-    """The loop, with the agent that the settings name."""
-    engine = Engine(settings, sources, replicas, time.time, journal)
-    if settings.agent is not None:
-        kept = agent_card.read(settings.agent)
-        engine.in_force = InForce(kept.agent, kept.licence, settings.agent_acts)
-    return engine
-
-
 async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
     """Wait for a signal; a task that ends by itself ends the service with its error."""
     stopping = asyncio.Event()
@@ -146,11 +136,25 @@ async def _until_stopped(running: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _show(engine: Engine, shown: DemoCluster) -> None:
-    """Declare the demo's workloads."""
-    shown.board = engine.board
-    for workload in demo_workloads():
-        engine.declare(workload)
+def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: DemoCluster | None) -> Engine:
+    """The loop, where it reads and what it keeps; with the demo's workloads declared, if they are wanted."""
+    journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
+    models = Archive(opened(settings.registry, settings.var))
+    engine = Engine(settings, sources, replicas, time.time, journal, models)
+    engine.in_force = _agent(settings)
+    if shown is not None:
+        shown.board = engine.board
+        for workload in demo_workloads():
+            engine.declare(workload)
+    return engine
+
+
+def _agent(settings: Settings) -> InForce | None:
+    """The agent that the settings name."""
+    if settings.agent is None:
+        return None
+    kept = agent_card.read(settings.agent)
+    return InForce(kept.agent, kept.licence, settings.agent_acts)
 
 
 @dataclass(frozen=True, slots=True)

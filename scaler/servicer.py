@@ -32,7 +32,7 @@ from scaler.errors import (
     UnknownWorkload,
 )
 from scaler.interceptors import Timed
-from scaler.predictions import Prediction, answer, answer_one, outlook
+from scaler.predictions import Prediction, answer, answer_one, basis_of, outlook
 from scaler.proto import externalscaler_pb2 as pb
 from scaler.proto import prediction_pb2 as ours
 from scaler.proto.externalscaler_pb2_grpc import ExternalScalerServicer, add_ExternalScalerServicer_to_server
@@ -197,7 +197,7 @@ class PredictionService(PredictionServicer):
             key = self._engine.roster.find(request.service, request.namespace or None)
         except ForesailError as error:
             await _abort(context, error)
-        told = outlook(self._engine, key)
+        told = outlook(basis_of(self._engine, key))
         return ours.GetForecastResponse(
             service=self._engine.roster.identifier(key),
             namespace=key.namespace,

@@ -59,10 +59,16 @@ class Settings(BaseModel):
     """Folder of an agent, as `foresail train agent` writes it; `shipped`: the package's own; None: forecasts only."""
     agent_acts: bool = False
     """Let the agent act where it passed its gate and has compared well on the live load; else it stays in shadow."""
-    fit_workers: int = Field(default=1, ge=1, le=64)
-    """Processes that fit models."""
+    fit_workers: int = Field(default=1, ge=0, le=64)
+    """Processes that fit models; 0: none, models come from the registry, where `foresail retrain` puts them."""
     fit_timeout_s: float = Field(default=120.0, gt=0)
     """Time after which a fit is ended and the model in use stays."""
+    fit_memory_mb: int = Field(default=1024, ge=256)
+    """Memory that a fitting process may take beyond what it has at its start; a fit that wants more is ended."""
+    registry: str | None = None
+    """URL of MLflow's registry, such as sqlite:////data/models.db; empty: the folder `models` under var."""
+    canary_ratio: float | None = Field(default=None, ge=0)
+    """Share that a new model may add to the reactive rule while it is on trial, such as 0.2; empty: no such limit."""
     read_timeout_s: float = Field(default=5.0, gt=0)
     """Time that reading a workload's newest sample may take."""
     drain_s: float = Field(default=10.0, ge=0)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from scaler.core import steering
 from scaler.core.domain import NOTHING_RUNNING, Running, Workload
 from scaler.core.signals import Samples, Signal
 from scaler.errors import SourceError
@@ -55,14 +56,7 @@ class Replicas:
             running = self._pushed.running(key, t_s)
         if self._by_hand is None:
             return running
-        asked = self._by_hand.steering(key, t_s)
-        return replace(
-            running or NOTHING_RUNNING,
-            override=asked.replicas,
-            pinned=asked.mode,
-            shadow=asked.shadow,
-            rollback_s=asked.rollback_s,
-        )
+        return replace(running or NOTHING_RUNNING, **steering.hand(self._by_hand.steering(key, t_s)))
 
 
 class NoCluster:

@@ -122,9 +122,7 @@ class EngineCollector(Collector):
         counters, roster = self._engine.counters, self._engine.roster
         yield GaugeMetricFamily("foresail_workloads", "Tracked workloads.", value=len(roster.entries))
         yield self._modes()
-        yield GaugeMetricFamily(
-            "foresail_fit_queue_workloads", "Workloads that wait for a fit.", value=self._engine.lessons.waiting
-        )
+        yield from self._models()
         yield GaugeMetricFamily("foresail_tick_seconds", "Duration of the newest tick.", value=counters.tick_s)
         yield GaugeMetricFamily("foresail_fit_seconds", "Duration of the newest fits.", value=counters.fit_s)
         for name, text, value in (
@@ -139,6 +137,34 @@ class EngineCollector(Collector):
         build = GaugeMetricFamily("foresail_build_info", "Version of Foresail.", labels=("version",))
         build.add_metric((__version__,), 1.0)
         yield build
+
+    def _models(self) -> Iterator[Metric]:
+        lessons, became = self._engine.lessons, self._engine.succession.counters
+        waiting = GaugeMetricFamily(
+            "foresail_fit_queue_workloads", "Workloads that wait for a fit.", labels=("trigger",)
+        )
+        for trigger, n in lessons.queue().items():
+            waiting.add_metric((trigger.label,), n)
+        yield waiting
+        text = "Workloads whose fit is under way."
+        yield GaugeMetricFamily("foresail_fitting_workloads", text, value=len(lessons.fitting))
+        for name, text, value in (
+            ("promotions", "Models that began to serve.", became.promotions),
+            ("refusals", "Models that the gate refused, or that were chosen and could not be read.", became.refusals),
+            ("rollbacks", "Models taken back because their predecessor did better.", became.rollbacks),
+        ):
+            yield CounterMetricFamily(f"foresail_model_{name}", text, value=value)
+        text = "Readings and writings of the model registry that failed."
+        yield CounterMetricFamily("foresail_registry_failures", text, value=self._engine.archive.failures)
+        age = GaugeMetricFamily(
+            "foresail_model_age_seconds", "Since the cutoff of the model that serves.", labels=WORKLOAD
+        )
+        for key in list(self._engine.roster.entries):
+            fleet, row = self._engine.row_of(key)
+            if fleet.models.cutoff_s[row]:
+                labels = key.namespace, self._engine.roster.identifier(key)
+                age.add_metric(labels, self._engine.clock() - float(fleet.models.cutoff_s[row]))
+        yield age
 
     def _journal(self) -> Iterator[Metric]:
         journal = self._engine.journal

@@ -1,6 +1,7 @@
 """What people and programs read of a decision: plain values, NaN and unknown as null."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from forecasting.explanation import PARTS
@@ -15,8 +16,9 @@ from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
 from scaler.explaining import Explanation
-from scaler.predictions import Prediction, model_name, outlook
+from scaler.predictions import Prediction, basis_of, model_name, outlook
 from scaler.reasons import pushes
+from scaler.registry import Version, as_json
 from scaler.roster import Key
 
 LEVEL_NAMES = tuple(f"{level:g}" for level in LEVELS)
@@ -135,7 +137,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
 
 def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
     """Path quantiles at steps through the coming hour, and the peak in the lead window."""
-    told = outlook(engine, key)
+    told = outlook(basis_of(engine, key))
     return {
         "namespace": key.namespace,
         "name": engine.roster.identifier(key),
@@ -148,6 +150,40 @@ def forecast_view(engine: Engine, key: Key) -> dict[str, Any]:
             for t_s, values in zip(told.path_t_s.tolist(), told.path.tolist(), strict=True)
         ],
     }
+
+
+def models_view(engine: Engine) -> dict[str, Any]:
+    """Which model serves each workload, and the fits that wait and run."""
+    lessons, became = engine.lessons, engine.succession.counters
+    return {
+        "models": [model_view(engine, key) for key in sorted(engine.roster.entries)],
+        "waiting": {trigger.label: n for trigger, n in lessons.queue().items()},
+        "fitting": sorted(str(key) for key in lessons.fitting),
+        "promotions": became.promotions,
+        "refusals": became.refusals,
+        "rollbacks": became.rollbacks,
+    }
+
+
+def model_view(engine: Engine, key: Key) -> dict[str, Any]:
+    """Which model serves a workload."""
+    fleet, row = engine.row_of(key)
+    cutoff_s, posted = float(fleet.models.cutoff_s[row]), engine.board.get(key)
+    evidence = Evidence.NONE if posted is None else Evidence(posted.decisions.evidence[posted.row])
+    return {
+        "namespace": key.namespace,
+        "name": engine.roster.identifier(key),
+        "model_version": model_name(int(cutoff_s)),
+        "age_s": engine.clock() - cutoff_s if cutoff_s else None,
+        "evidence": evidence.label,
+        "on_trial": engine.succession.on_trial(key),
+    }
+
+
+def versions_view(engine: Engine, key: Key, versions: Iterable[Version]) -> dict[str, Any]:
+    """What the registry keeps of a workload."""
+    kept = [as_json(one) | {"stage": one.stage.value, "evidence": one.evidence.label} for one in versions]
+    return {**model_view(engine, key), "versions": kept}
 
 
 def explanation_view(engine: Engine, key: Key, said: Explanation) -> dict[str, Any]:

@@ -38,7 +38,15 @@ from scaler.push import PushedLoad, Sample
 from scaler.roster import Key
 from scaler.sources import is_pushed
 from scaler.tls import check_names
-from scaler.views import decision_view, explanation_view, forecast_view, prediction_view, workload_view
+from scaler.views import (
+    decision_view,
+    explanation_view,
+    forecast_view,
+    models_view,
+    prediction_view,
+    versions_view,
+    workload_view,
+)
 from scaler.whatif import NOTHING
 
 audit = structlog.get_logger("foresail.audit")
@@ -257,6 +265,17 @@ def _pushed_key(request: web.Request) -> Key | None:
     return key
 
 
+async def models(request: web.Request) -> web.Response:
+    """Which model serves each workload, and the fits that wait and run."""
+    return web.json_response(models_view(request.app[ENGINE]))
+
+
+async def model_versions(request: web.Request) -> web.Response:
+    """All versions of a workload's model that the registry keeps, with their history."""
+    engine, key = request.app[ENGINE], _key(request)
+    return web.json_response(versions_view(engine, key, await engine.archive.versions(key)))
+
+
 async def metrics(request: web.Request) -> web.Response:
     """Foresail's own metrics for Prometheus."""
     body = generate_latest(request.app[REGISTRY])
@@ -302,6 +321,8 @@ ROUTES = (
         (bodies.SamplesBody, bodies.SampleBody),
         stores=True,
     ),
+    Route("GET", "/v1/models", models, answers.ModelsAnswer),
+    Route("GET", "/v1/models/{namespace}/{name}", model_versions, answers.VersionsAnswer),
     Route("POST", WORKLOAD + "/steering", steer, answers.SteeringAnswer, (bodies.SteeringBody,), stores=True),
     Route("GET", "/metrics", metrics, None, for_all=True),
     Route("GET", "/healthz", healthz, answers.HealthAnswer, for_all=True),

@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 KUBERNETES = ("1.29", "1.37")
 """Oldest and newest release that the manifests are checked against."""
-BUILT_IN = ("v1", "apps/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
+BUILT_IN = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 WITHOUT_SCHEMA = {("cert-manager.io/v1", "Certificate"), ("cert-manager.io/v1", "ClusterIssuer")} | {
     ("monitoring.coreos.com/v1", "ServiceMonitor")
 }

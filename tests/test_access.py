@@ -30,7 +30,7 @@ async def pushing(
 ) -> AsyncIterator[tuple[Any, Engine, Clock]]:
     engine, _, clock = other_engine(first_answer_s=0.05)
     pushed = PushedLoad(folder, clock)
-    engine._source, engine._cluster = Sources(pushed), Replicas(FakeCluster(None), pushed)
+    engine.lookout._source, engine.lookout._cluster = Sources(pushed), Replicas(FakeCluster(None), pushed)
     async with loop_of(engine):
         engine.declare(declared("web", **metadata))
         async with TestClient(
@@ -170,7 +170,7 @@ async def test_pushed_load_is_decided_on_and_pushed_history_is_learnt_from(tmp_p
         said = await (await client.get("/v1/workloads/shop/web")).json()
         assert said["predictive"] is not None
     async with pushing(Access(None, loopback=True), tmp_path) as (client, engine, clock):
-        engine._source._pushed.load()
+        engine.lookout._source._pushed.load()
         engine._forget(next(iter(engine._rows)))
         answer = await client.post(ROUTE, json={"t": clock(), "load": 700.0})
         assert answer.status == 200, "known from before, though nobody has asked for it yet"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -161,7 +162,11 @@ async def test_who_shows_the_token_fixes_replicas_and_ends_that(tmp_path: Path) 
         await tick(engine, clock)
         served_before = engine.board.answer(engine.roster.find("web")).decisions.predicted_replicas[0]
         assert served_before != 30
-        assert (await client.post(STEERING, json=body, headers=BEARER)).status == 200
+        with structlog.testing.capture_logs() as log:
+            assert (await client.post(STEERING, json=body, headers=BEARER)).status == 200
+        (line,) = [one for one in log if one["event"] == "asked over HTTP"]
+        assert (line["workload"], line["by"]) == ("shop/web", "ann")
+        assert SECRET not in str(log)
         await tick(engine, clock, 2)
         assert engine.board.answer(engine.roster.find("web")).decisions.predicted_replicas[0] == 30
         assert (await client.post(STEERING, json={"by": "ann", "override": None}, headers=BEARER)).status == 200

@@ -10,6 +10,7 @@ from scaler.chores import Chores
 from scaler.cli import main
 from scaler.core.guardrails import NAMES
 from scaler.core.trigger import INACTIVE_KEYS, KEDA_KEYS, KEYS, REFUSED_KEYS
+from scaler.families import FAMILIES
 from scaler.prometheus import PrometheusSource
 from scaler.push import PushedLoad
 from scaler.settings import Settings
@@ -52,6 +53,11 @@ async def test_every_exported_metric_is_documented_and_none_beside() -> None:
 def test_every_route_is_documented() -> None:
     text = read("docs/reference/http.md").replace("{ns}", "{namespace}")
     assert [f"{r.method} {r.path}" for r in ROUTES if f"`{r.method} {r.path}" not in text] == []
+
+
+def test_every_series_of_the_read_api_is_documented_with_its_label_and_none_beside() -> None:
+    told = re.findall(r"^\| `(foresail_\w+)` \| (\w*)", read("docs/reference/promql.md"), re.MULTILINE)
+    assert dict(told) == {name: family.label or "" for name, family in FAMILIES.items()}
 
 
 def test_every_command_and_guardrail_is_documented() -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scaler.errors import FitFailed
@@ -88,3 +89,13 @@ async def test_closing_ends_a_fit_under_way() -> None:
     while _runs(pid) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     assert not _runs(pid)
+
+
+async def test_a_fit_that_wants_more_memory_than_it_may_have_is_refused_and_the_next_one_runs() -> None:
+    worker = FitWorker(60.0, memory_mb=256)
+    try:
+        with pytest.raises(FitFailed, match="Unable to allocate"):
+            await worker.run(np.ones, 10**8)
+        assert (await worker.run(np.ones, 10**6)).sum() == 10**6
+    finally:
+        worker.close()

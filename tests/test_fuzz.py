@@ -74,8 +74,8 @@ def running() -> Iterator[tuple[Callable[[Awaitable[Any]], Any], Engine, Any]]:
     """An engine with one fed and one pushed workload, its HTTP client, and how to wait for what they do."""
     engine, source, clock = some_engine(first_answer_s=0.001)
     pushed = PushedLoad(None, clock)
-    engine._source = Either(pushed, source)
-    engine._cluster = Replicas(FakeCluster(None), pushed)
+    engine.lookout._source = Either(pushed, source)
+    engine.lookout._cluster = Replicas(FakeCluster(None), pushed)
 
     async def begin() -> tuple[contextlib.AsyncExitStack, Any]:
         stack = contextlib.AsyncExitStack()

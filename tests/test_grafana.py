@@ -210,12 +210,14 @@ async def test_unknown_series_are_none_and_no_error() -> None:
 
 
 async def test_names_that_would_break_a_page_come_back_as_they_are() -> None:
-    names = ["<script>alert(1)</script>", 'a"b\\c', "x" * 10_000]
+    names = ["<script>alert(1)</script>", 'a"b\\c', "a\nb", "x" * 10_000]
     engine, _, _ = some_engine()
     async with client_of(engine, *names) as client:
         assert await ask(client, "label/workload/values") == sorted(names)
         found = (await ask(client, "query", query=r'foresail_load{workload="a\"b\\c"}'))["result"]
         assert [one["metric"]["workload"] for one in found] == [names[1]]
+        found = (await ask(client, "query", query=r'foresail_load{workload=~"a\nb"}'))["result"]
+        assert [one["metric"]["workload"] for one in found] == [names[2]]
         answer = await client.get(API + "label/workload/values")
         assert answer.content_type == "application/json"
 

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scaler.archive import Archive
 from scaler.core.domain import take
 from scaler.core.learning import FIT_BUDGET_S, due_cutoff_s, learn
+from scaler.core.retraining import replay, retrain
 from scaler.errors import FitFailed
 from scaler.fitting import FitWorker
 from scaler.fleet import Fleet
 from scaler.lessons import Counters, Lessons
 from scaler.roster import Key
+from scaler.succession import Succession
 from tests.fakes import seasonal_load
 from tests.service import Clock, declared, some_engine, tick
 from tests.test_fleet import backfilled, some_fleet
@@ -32,9 +35,9 @@ class SlowWorker:
         self.until_s: list[float] = []
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        assert function is learn
+        assert function in {retrain, replay}
         self.until_s.append(arguments[0].end_s)
-        learnt = learn(*arguments)
+        learnt = function(*arguments)
         await self.released.wait()
         return learnt
 
@@ -55,7 +58,7 @@ class Replica:
         """Introduce the workload with its first fit in force."""
         key = self.engine.declare(declared("web"))
         await self.engine.introduce(key)
-        self._patch.setattr("scaler.lessons.FitWorker", lambda _: self.worker)
+        self.engine.lessons.worker = lambda: self.worker
         self.teaching = asyncio.create_task(self.engine.lessons.teach())
         self.worker.released.set()
         await settled()
@@ -155,6 +158,11 @@ def two_rows() -> tuple[Fleet, dict[Key, tuple[Fleet, int]]]:
     return fleet, rows
 
 
+def some_lessons(rows: dict[Key, tuple[Fleet, int]], counters: Counters, timeout_s: float) -> Lessons:
+    archive = Archive(None)
+    return Lessons(rows, counters, lambda: FitWorker(timeout_s), Succession(rows, archive, None), archive)
+
+
 async def taught_until(lessons: Lessons, counters: Counters, n: int) -> None:
     """Let lessons be taught until n fits have ended, however."""
     task = asyncio.create_task(lessons.teach())
@@ -170,7 +178,7 @@ async def test_a_fit_beyond_its_budget_is_ended_and_the_champion_stays() -> None
     fleet, rows = two_rows()
     before = [take(fleet.models, slice(row, row + 1)).naive.offsets.tobytes() for row in (0, 1)]
     counters = Counters()
-    lessons = Lessons(rows, counters, timeout_s=0.05)
+    lessons = some_lessons(rows, counters, timeout_s=0.05)
     for key in rows:
         lessons.ask(key)
     await taught_until(lessons, counters, 2)
@@ -186,7 +194,7 @@ async def test_one_workload_at_fault_does_not_cost_the_others_their_fit() -> Non
     fleet, rows = two_rows()
     fleet.ring.history(slice(1, 2)).mean[0, -2000] = -5.0
     counters = Counters()
-    lessons = Lessons(rows, counters, timeout_s=60.0)
+    lessons = some_lessons(rows, counters, timeout_s=60.0)
     for key in rows:
         lessons.ask(key)
     await taught_until(lessons, counters, 2)

@@ -304,3 +304,16 @@ def test_quantities() -> None:
     for text in ("1", "-50m", "many", "NaN"):
         with pytest.raises((ValueError, KeyError)):
             quantity(text)
+
+
+async def test_what_is_asked_by_hand_is_written_to_the_scaled_object_and_comes_back_by_the_watch(
+    tmp_path: Path,
+) -> None:
+    override = Override(12, WEDNESDAY_S, WEDNESDAY_S + 3600.0, "sale", "ann")
+    async with serving(a_cluster()) as fake, live(fake, tmp_path) as cluster:
+        await cluster.annotate(WEB, {OVERRIDE: override.as_annotation(), SHADOW: "true"})
+        await until(lambda: running(cluster).override == 12)
+        assert running(cluster).shadow is True
+        await cluster.annotate(WEB, {OVERRIDE: None})
+        await until(lambda: running(cluster).override == UNKNOWN)
+        assert running(cluster).shadow is True

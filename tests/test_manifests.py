@@ -17,12 +17,13 @@ import pytest
 import yaml
 
 from scaler import lease, live_cluster
+from scaler.cli import main
 from scaler.servicer import SERVICE
 from tests.schemas import Object, check
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS = ROOT / "manifests"
-BUILT = ("base", "overlays/pushed-load", "overlays/mtls")
+BUILT = ("base", "overlays/pushed-load", "overlays/mtls", "overlays/batch-retraining")
 
 
 @functools.cache
@@ -153,6 +154,28 @@ def test_the_pod_fits_the_restricted_security_standard(folder: str) -> None:
     }  # fmt: skip
 
 
+def test_the_job_fits_what_the_service_serves() -> None:
+    objects = build("overlays/batch-retraining")
+    job = named(objects, "CronJob", "foresail-retrain")["spec"]["jobTemplate"]["spec"]["template"]
+    (run,) = job["spec"]["containers"]
+    serving = container(objects)
+    assert run["image"] == serving["image"]
+    assert {"name": "FORESAIL_FIT_WORKERS", "value": "0"} in serving["env"]
+    mounts = [
+        next(mount["mountPath"] for mount in one["volumeMounts"] if mount["name"] == "models") for one in (run, serving)
+    ]
+    assert mounts == ["/var/lib/foresail/models"] * 2
+    policy = named(objects, "NetworkPolicy", "foresail-retrain")["spec"]["podSelector"]["matchLabels"]
+    assert policy.items() <= job["metadata"]["labels"].items()
+    assert job["spec"]["automountServiceAccountToken"] is False
+    # What it is told to do is understood.
+    command = main.commands[run["args"][0]]
+    parsed = command.make_context("retrain", [*run["args"][1:]], resilient_parsing=True).params
+    assert (parsed["everything"], str(parsed["config"]), parsed["fit_workers"]) == (
+        True, "/etc/foresail/foresail.yaml", "2",
+    )  # fmt: skip
+
+
 def test_service_links_do_not_leak_into_the_names_of_the_settings() -> None:
     pod = named(build("base"), "Deployment", "foresail")["spec"]["template"]["spec"]
     assert pod["enableServiceLinks"] is False
@@ -168,7 +191,8 @@ def test_every_selector_finds_the_pods_of_the_deployment(folder: str) -> None:
     labels = spec["template"]["metadata"]["labels"].items()
     selectors = [spec["selector"]["matchLabels"]]
     selectors += [item["spec"]["selector"] for item in of_kind(objects, "Service")]
-    selectors += [item["spec"]["podSelector"]["matchLabels"] for item in of_kind(objects, "NetworkPolicy")]
+    policies = [item for item in of_kind(objects, "NetworkPolicy") if item["metadata"]["name"] != "foresail-retrain"]
+    selectors += [item["spec"]["podSelector"]["matchLabels"] for item in policies]
     selectors += [item["spec"]["selector"]["matchLabels"] for item in of_kind(objects, "PodDisruptionBudget")]
     selectors += [s["labelSelector"]["matchLabels"] for s in spec["template"]["spec"]["topologySpreadConstraints"]]
     assert all(selector and selector.items() <= labels for selector in selectors)

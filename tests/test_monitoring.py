@@ -80,10 +80,11 @@ def test_every_panel_says_what_it_shows_in_which_unit(name: str) -> None:
 def test_the_dashboards_lead_to_each_other_and_to_the_status_page() -> None:
     made = {name: json.loads(text) for name, text in dashboards.files().items()}
     uids = {one["uid"] for one in made.values()}
+    told = {"${page}/#/$namespace/$workload", "${page}/v1/workloads/$namespace/$workload/explain"}
     for one in made.values():
         for link in one["links"]:
             leads = re.match(r"/d/([\w-]+)$", link["url"])
-            assert (leads and leads[1] in uids) or link["url"] == "${page}/#/$namespace/$workload"
+            assert (leads and leads[1] in uids) or link["url"] in told
 
 
 async def test_every_query_about_workloads_is_answered_by_foresail() -> None:

@@ -3,21 +3,26 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from scaler.access import Access
+from scaler.answers import ModelsAnswer, VersionsAnswer
+from scaler.archive import name_of
 from scaler.bodies import moment_of
 from scaler.core.domain import Running
 from scaler.core.guardrails import NAMES
 from scaler.engine import Engine
+from scaler.model_folder import ModelFolder
 from scaler.push import PushedLoad
 from scaler.telemetry import EngineCollector, registry_of
 from scaler.web import application
 from tests.fakes import WEDNESDAY_S
 from tests.service import METADATA, declared, loop_of, some_engine, tick
+from tests.test_registry import registered
 
 
 @contextlib.asynccontextmanager
@@ -210,3 +215,35 @@ async def test_unknown_paths_and_methods_answer_in_json() -> None:
         missing = await client.get("/nothing")
         assert (missing.status, json.loads(await missing.text())) == (404, {"error": "Not Found"})
         assert (await client.delete("/predict")).status == 405
+
+
+async def test_models_are_listed_with_what_waits(tmp_path: Path) -> None:
+    engine, _, _ = some_engine()
+    engine.archive.registry = ModelFolder(tmp_path / "models")
+    async with client_of(engine, "web") as client:
+        key = next(iter(engine.roster.entries))
+        registered(ModelFolder(tmp_path / "models"), 2, name_of(key))
+        listed = await (await client.get("/v1/models")).json()
+        one = await client.get("/v1/models/shop/web")
+        unknown = await client.get("/v1/models/shop/nobody")
+        body = await one.json()
+    assert [model["name"] for model in listed["models"]] == ["web"]
+    assert set(listed["waiting"]) == {"drift", "performance", "hand", "start", "schedule"}
+    assert ModelsAnswer.model_validate(listed)
+    assert VersionsAnswer.model_validate(body)
+    assert [(version["number"], version["stage"]) for version in body["versions"]] == [(1, "retired"), (2, "champion")]
+    assert unknown.status == 404
+
+
+async def test_a_registry_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    engine, _, _ = some_engine()
+    engine.archive.registry = ModelFolder(tmp_path / "models")
+    async with client_of(engine, "web") as client:
+        key = next(iter(engine.roster.entries))
+        registered(ModelFolder(tmp_path / "models"), 1, name_of(key))
+        for card in tmp_path.glob("models/*/*/card*.json"):
+            card.write_text("{")
+        answer = await client.get("/v1/models/shop/web")
+        body = await answer.json()
+    assert answer.status == 507
+    assert "not a card of models" in body["error"]

@@ -221,6 +221,7 @@ def workload() -> Json:
         ],
         span=("now-3h", "now+2h"),
         links=[link("Why this number? (status page)", "${page}/#/$namespace/$workload"),
+               link("Explain", "${page}/v1/workloads/$namespace/$workload/explain"),
                link("Fleet", "/d/foresail-fleet")],
     )  # fmt: skip
 

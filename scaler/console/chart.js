@@ -3,7 +3,7 @@
 // A chart shows { from, to, now, bands: [{ kind, lower, upper }], lines: [{ name, kind, points, step }] } with points
 // [seconds, value]; kinds are classes of style.css.
 
-import { amount, clock, day, el, exactly, svg } from "./dom.js";
+import { amount, clock, day, el, exact, exactly, svg } from "./dom.js";
 
 const LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 24;
 const TICKS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800];
@@ -156,12 +156,12 @@ export class Chart {
       const value = this.hidden.has(line.name) ? undefined : valueAt(line, seconds, this.model.gap);
       if (value === undefined) continue;
       dots.push(svg("circle", { class: `dot ${line.kind}`, cx: x, cy: this.y(value), r: 3.5 }));
-      if (line.name) rows.push([line.kind, line.name, amount(value)]);
+      if (line.name) rows.push([line.kind, line.name, exact(value)]);
     }
     for (const band of this.model.bands) {
       if (!band.name || this.hidden.has(band.name)) continue;
       const value = valueAt({ points: band.upper }, seconds, this.model.gap);
-      if (value !== undefined) rows.push([band.kind, `${band.name} up to`, amount(value)]);
+      if (value !== undefined) rows.push([band.kind, `${band.name} up to`, exact(value)]);
     }
     this.rule.setAttribute("x1", x);
     this.rule.setAttribute("x2", x);

@@ -28,6 +28,8 @@ export function amount(value) {
   return size >= 100 ? Math.round(value).toLocaleString("en") : trim(value);
 }
 
+export const exact = (value) => value.toLocaleString("en", { maximumSignificantDigits: 6 });
+
 const trim = (value) => String(Number(value.toPrecision(3)));
 
 export const percent = (share, digits = 0) =>

@@ -32,7 +32,8 @@ export function controls(state, row) {
     onclick: () => confirm(state, row, row.shadow ? "Serve the forecast?" : "Switch to shadow?",
       row.shadow ? "Decisions are served again, with the trust the forecast has earned."
         : "The reactive rule is served, as the HPA alone would; the forecast is only recorded.",
-      { shadow: !row.shadow }),
+      // Back to what the trigger says, unless that is shadow itself.
+      { shadow: !row.shadow || (row.stated ? false : null) }),
   }, el("span", { class: "knob" }));
   return [
     ...name,

@@ -67,6 +67,12 @@ class Running:
     """Whether the reactive answer is to be served; None where the trigger decides."""
     rollback_s: float = -math.inf
     """No model with a cutoff up to here is to be used."""
+    champion_s: float = -math.inf
+    """Cutoff of the model that is to serve, −inf where nobody says …"""
+    champion_at_s: float = -math.inf
+    """… and since when: a fit with a later cutoff takes its place."""
+    retrain_s: float = -math.inf
+    """When a new fit was asked for."""
     lead_s: float = math.nan
     """From asking for a replica to its serving as measured, NaN where it was not."""
 
@@ -191,6 +197,8 @@ class Workloads:
     """`Mode` fixed by hand, UNKNOWN where nobody did."""
     paused: BoolArray
     """Whether scaling is paused: what runs stays, decisions are only recorded."""
+    canary: FloatArray
+    """Share of the reactive rule that a new champion may add, inf where none is on trial."""
     grows: BoolArray
     """Whether the HPA may add replicas …"""
     shrinks: BoolArray
@@ -356,6 +364,7 @@ def columns_of(workloads: Sequence[Workload]) -> Workloads:
         override=counts([UNKNOWN] * len(workloads)),
         pinned=counts([UNKNOWN] * len(workloads)),
         paused=np.zeros(len(workloads), np.bool_),
+        canary=numbers([np.inf] * len(workloads)),
         grows=np.ones(len(workloads), np.bool_),
         shrinks=np.ones(len(workloads), np.bool_),
         phase_s=numbers([int(w.fingerprint, 16) % 3600 // 60 * 60.0 for w in workloads]),

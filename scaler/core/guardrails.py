@@ -118,6 +118,15 @@ def rate(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[
     return np.where(known.any(axis=1), limited, n), state
 
 
+def canary(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
+    """A new champion adds no more than its share to the reactive rule; silent where none is on trial. (B,)"""
+    on_trial = np.isfinite(fleet.canary)
+    if not on_trial.any():
+        return n, state
+    ceiling = np.floor(np.maximum(tick.reactive, 1) * (1.0 + np.where(on_trial, fleet.canary, 0.0)))
+    return np.where(on_trial, np.minimum(n, ceiling.astype(np.int64)), n), state
+
+
 def cost_ceiling(n: IntArray, tick: Tick, state: GuardState, fleet: Workloads) -> tuple[IntArray, GuardState]:
     """Spread what is left of the day's replica-hours over the rest of the day; silent without a ceiling. (B,)
 
@@ -179,6 +188,7 @@ Guardrail = Callable[[IntArray, Tick, GuardState, Workloads], tuple[IntArray, Gu
 GUARDRAILS: tuple[Guardrail, ...] = (
     stabilization,
     rate,
+    canary,
     cost_ceiling,
     load_floor,
     burst_floor,

@@ -18,8 +18,9 @@ from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, Quantiles, nothing_said
 from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
-from scaler.core import hpa, price, trust, watch
+from scaler.core import gate, hpa, price, trust, watch
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
+from scaler.core.gate import Losses
 from scaler.core.policies import predictive_range, reactive_rules
 
 REPLAY_S = 3 * DAY_S
@@ -37,6 +38,10 @@ class Learnt:
     """What B workloads have learnt from their histories."""
 
     models: Models
+    before: Models
+    """Fitted to what lay before the replay: what it forecast with, up to the cutoff of `models`."""
+    rolled: Losses
+    """Of what would have been served on the replayed days, beside seasonal naive."""
     price: price.PriceState
     """State of the feedback at the end of the history."""
     record: Record
@@ -48,12 +53,17 @@ class Learnt:
 
 
 def due_cutoff_s(
-    now_s: float, history_s: float, fingerprint: str, bucket_s: float, wanted_s: float = -math.inf
+    now_s: float,
+    history_s: float,
+    fingerprint: str,
+    bucket_s: float,
+    wanted_s: float = -math.inf,
+    asked_s: float = -math.inf,
 ) -> float:
     """Cutoff of the newest fit that should be serving at `now_s`; −inf while there is nothing to fit.
 
     Cutoffs are aligned to the epoch, shifted per workload so that a fleet's fits spread over the period. `wanted_s` is
-    when an extra one was wanted because of a drift, −inf where none was.
+    when an extra one was wanted because of a drift, `asked_s` when somebody asked for one; −inf where none was.
     """
     period_s = max(YOUNG_PERIOD_S if history_s < YOUNG_S else PERIOD_S, bucket_s)
     phase_s = int(fingerprint, 16) % period_s // bucket_s * bucket_s
@@ -62,6 +72,9 @@ def due_cutoff_s(
         hour_s = max(YOUNG_PERIOD_S, bucket_s)
         extra_s = float(next_cutoff_s(wanted_s, int(fingerprint, 16) % hour_s // bucket_s * bucket_s, hour_s))
         cutoff_s = max(cutoff_s, extra_s) if now_s >= extra_s + FIT_BUDGET_S else cutoff_s
+    if math.isfinite(asked_s):
+        by_hand_s = float(next_cutoff_s(asked_s, 0.0, bucket_s))
+        cutoff_s = max(cutoff_s, by_hand_s) if now_s >= by_hand_s + FIT_BUDGET_S else cutoff_s
     return cutoff_s if now_s - cutoff_s < history_s else -math.inf
 
 
@@ -70,19 +83,31 @@ def next_cutoff_s(wanted_s: FloatArray | float, phase_s: FloatArray | float, per
     return np.asarray(np.ceil((np.asarray(wanted_s) - phase_s) / period_s) * period_s + phase_s)
 
 
-def learn(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Learnt:
+def learn(
+    history: History, fleet: Workloads, cutoff_s: FloatArray, fitted: tuple[Models, Models] | None = None
+) -> Learnt:
     """Fit B workloads on their history up to `cutoff_s`, (B,), and replay their price up to its end.
 
     Forecasts before the cutoff come from a fit to what lay before the replay, those after it from the fit itself.
+    `fitted` are these two where they are known already: then only the replay is left.
     """
-    models = _fitted(history, fleet, cutoff_s)
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
-    before = _fitted(history, fleet, cutoff_s - span_s)
+    before, models = fitted or (_fitted(history, fleet, cutoff_s - span_s), _fitted(history, fleet, cutoff_s))
     peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
     worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
-    return Learnt(models, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+    days = _rolled(history, peaks.said, fleet, before)
+    return Learnt(models, before, days, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+
+
+def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Losses:
+    moment_s = _moments(history, said.peak.shape[1])
+    parts = []
+    for row in range(len(fleet.h)):
+        at = slice(row, row + 1)
+        parts.append(gate.rolled(take(history, at), take(fleet, at), take(before, at), moment_s, said.peak[row]))
+    return stacked(parts)
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:

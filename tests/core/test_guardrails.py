@@ -51,6 +51,7 @@ def test_the_order_is_the_policy():
     assert guardrails.NAMES == (
         "stabilization",
         "rate",
+        "canary",
         "cost_ceiling",
         "load_floor",
         "burst_floor",
@@ -145,13 +146,13 @@ def test_at_least_one_replica_while_active_and_the_smallest_count_when_not():
 def test_the_number_after_each_guardrail_is_kept_and_names_who_moved_it():
     state, fleet = initial_state(1, 15.0), some_fleet(maximum=40)
     _, after, state = guard(counts(30), tick(), state, fleet)
-    assert after.tolist() == [[30] * 8]
+    assert after.tolist() == [[30] * 9]
     assert held_by(30, after[0]) == []
     _, after, state = guard(counts(5), tick(), state, fleet)
-    assert after.tolist() == [[30] * 8]
+    assert after.tolist() == [[30] * 9]
     assert held_by(5, after[0]) == ["stabilization"]
     _, after, state = guard(counts(300), tick(load=350.0), state, fleet)
-    assert after.tolist() == [[300, 120, 120, 120, 120, 120, 40, 40]]
+    assert after.tolist() == [[300, 120, 120, 120, 120, 120, 120, 40, 40]]
     assert held_by(300, after[0]) == ["rate", "bounds"]
     _, after, state = guard(counts(1), tick(load=2000.0), initial_state(1, 15.0), fleet)
     assert held_by(1, after[0]) == ["load_floor", "bounds"]
@@ -241,6 +242,19 @@ def test_the_ceiling_takes_nothing_that_the_load_needs():
     assert guarded([50], seen=tick(load=300.0), replica_hours=1.0) == [30]
 
 
+def test_a_canary_adds_no_more_than_its_share_to_the_reactive_rule():
+    assert guarded([50], seen=tick(reactive=20), canary=0.2) == [24]
+    assert guarded([15], seen=tick(reactive=20), canary=0.2) == [15]
+    assert guarded([50], seen=tick(reactive=20)) == [50]
+    both = some_fleet(2, canary=np.array([0.0, np.inf]))
+    n, _ = guardrails.canary(counts(50, 50), tick(reactive=20), initial_state(2, 15.0), both)
+    assert n.tolist() == [20, 50]
+
+
+def test_a_canary_takes_nothing_that_the_load_needs():
+    assert guarded([50], seen=tick(load=300.0, reactive=20), canary=0.0) == [30]
+
+
 def test_what_is_fixed_by_hand_wins_over_all_but_the_bounds():
     assert guarded([3, 3], seen=tick(load=900.0), override=7) == [7, 7]
     assert guarded([3], override=70, maximum=50) == [50]
@@ -249,7 +263,7 @@ def test_what_is_fixed_by_hand_wins_over_all_but_the_bounds():
 
 def test_while_paused_what_runs_stays_and_the_proposal_is_recorded():
     _, after, state = guard(counts(30), tick(), initial_state(1, 15.0), some_fleet(paused=True))
-    assert after.tolist() == [[30] * 7 + [10]]
+    assert after.tolist() == [[30] * 8 + [10]]
     assert held_by(30, after[0]) == ["paused"]
     assert state.decided[0, 0] == 10
 

@@ -9,6 +9,7 @@ import pytest
 from scaler.core import impact
 from scaler.core.domain import UNKNOWN
 from scaler.core.impact import Arm, Effect, Impact, Logged
+from scaler.core.simulator.score import Interval
 from tests.core.weeks import Truth, Weeks, lived
 
 EVIDENCE = os.environ.get("FORESAIL_EVIDENCE") == "1"
@@ -85,3 +86,13 @@ def test_too_few_pods_or_unread_counts_fit_no_start_up() -> None:
     assert impact.mean_start_up_s(up, up, 15.0) is None
     assert impact.mean_start_up_s(up[:50], up[:50] - 1, 15.0) is None
     assert impact.mean_start_up_s(np.full(99, UNKNOWN), np.full(99, UNKNOWN), 15.0) is None
+
+
+def test_the_interval_of_the_short_load_holds_for_either_capacity() -> None:
+    thought, smaller = (
+        Effect(20.0, Interval(18.0, 22.0), less, Interval(less - 0.2, less + 0.1)) for less in (-0.2, -2.1)
+    )
+    told = impact.either([thought, smaller])
+    assert (told.saved, told.less_short) == (thought.saved, -0.2)
+    assert told.less == Interval(pytest.approx(-2.3), pytest.approx(-0.1))
+    assert impact.either([replace(thought, less=None), smaller]).less is None
