@@ -15,7 +15,12 @@ State = TypeVar("State")
 
 
 class World(Protocol[State]):
-    """B independent worlds that advance together."""
+    """B independent worlds that advance together; a state that was advanced is used up."""
+
+    @property
+    def n_actions(self) -> int:
+        """Number of discrete actions; action 0 changes nothing."""
+        ...
 
     def initial(self, rng: np.random.Generator) -> State:
         """Begin an episode in each world."""
@@ -23,6 +28,10 @@ class World(Protocol[State]):
 
     def observe(self, state: State) -> FloatArray:
         """What a live controller could see, (B, O); absent signals are 0 beside their `present` flag."""
+        ...
+
+    def hidden(self, state: State) -> FloatArray:
+        """What only a judge can know, (B, H): the critic learns from it in training, and nobody is served by it."""
         ...
 
     def advance(self, state: State, action: IntArray, rng: np.random.Generator) -> tuple[State, FloatArray, BoolArray]:

@@ -95,6 +95,17 @@ class WorkloadsAnswer(Answer):
     """Why decisions are kept in memory only, null where they are on disk."""
 
 
+class AgentAnswer(Answer):
+    """What the agent says of one decision."""
+
+    replicas: int
+    """What it would keep."""
+    move: str
+    """Its last move."""
+    acting: bool
+    """Whether the proposal is its own."""
+
+
 class DecisionAnswer(Answer):
     """The whole record of one decision."""
 
@@ -120,6 +131,8 @@ class DecisionAnswer(Answer):
     reactive_alone: int
     predictive: int | None
     proposal: int
+    agent: AgentAnswer | None
+    """Null where there is no agent, or it has no word."""
     guardrails: dict[str, int]
     """The number after each guardrail, in their order."""
     held_by: list[str]

@@ -361,7 +361,7 @@ def backtest(**options: Any) -> None:
 
 @main.group()
 def train() -> None:
-    """Train what is shipped with the package; needs torch."""
+    """Train what learns from many histories; needs PyTorch (`pip install 'foresail[train]'`)."""
 
 
 @train.command()
@@ -389,11 +389,8 @@ def forecaster(**options: Any) -> None:
 
     try:
         answer(options)
-    except ForesailError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("foresail train: interrupted; the same command goes on", err=True)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("the same command goes on") from error
 
 
 @main.command()
@@ -420,3 +417,34 @@ def impact(workload: str, **options: Any) -> None:
     from scaler.printing import console  # noqa: PLC0415
 
     answer(workload, options, console())
+
+
+@train.command()
+@click.argument("histories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--journal",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A journal (var/journal.sqlite) whose workloads' loads are learnt from, too.",
+)
+@click.option("--family", type=click.Choice(["rate", "queue"]), default="rate", show_default=True)
+@click.option(
+    "--only", multiple=True, help="Name of a history (file name without .csv); may be repeated. Default: all."
+)
+@click.option(
+    "--lead", multiple=True, type=click.FloatRange(min=15), default=(300.0,), show_default=True, help="Lead times, s."
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of which the best is kept.")
+@click.option("--episodes", type=click.IntRange(1), default=40, show_default=True, help="Of 256 worlds, per seed.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("agent"), show_default=True)
+def agent(**options: Any) -> None:
+    """Train the policy that moves what the forecast asks for, on the CSV files (timestamp,value) of HISTORIES.
+
+    Ends with a model card that says where the policy may be used: where it beat forecast-only, and nowhere else.
+    Interrupted, the same command goes on.
+    """
+    from scaler.command_train_agent import answer  # noqa: PLC0415 - only this command trains
+
+    try:
+        answer(options)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("the same command goes on") from error

@@ -13,6 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -35,6 +36,9 @@ from scaler.roster import Key, Roster, key_of
 from scaler.settings import Settings
 from scaler.sightings import Sightings
 from scaler.succession import Succession
+
+if TYPE_CHECKING:
+    from scaler.core.audition import InForce
 
 log = structlog.get_logger("foresail.engine")
 
@@ -79,6 +83,8 @@ class Engine:
         self.clock = clock
         self._admits = source.admit
         self.agendas: Mapping[str, Agenda] = {}
+        self.in_force: InForce | None = None
+        """The agent that fleets ask, None without one; set before the loop runs."""
         self._fleets: dict[float, Fleet] = {}
         self._rows: dict[Key, tuple[Fleet, int]] = {}
         self.archive = archive or Archive(None)
@@ -193,6 +199,7 @@ class Engine:
 
     def _new_fleet(self, step_s: float) -> Fleet:
         fleet = Fleet(step_s, self.clock(), self.settings.trust)
+        fleet.in_force = self.in_force
         fleet.schedule(self.agendas)
         return fleet
 

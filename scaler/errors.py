@@ -6,6 +6,7 @@ ForesailError
 ├── RequestError            an HTTP or command-line request that cannot be understood
 │   ├── QuerySyntaxError    a query that is no PromQL or outside of what is understood of it
 │   └── QueryTooLarge       a query that asks for more than one answer may hold
+├── AgentFolderError        a folder that holds no agent, or one of other observations or moves
 ├── NoAnswer                a running service that a command could not ask, and what to do
 ├── HistoryError            a load history that cannot be judged, and what would be needed
 ├── UnknownWorkload         no workload by that namespace and name
@@ -55,6 +56,10 @@ class NoAnswer(ForesailError):  # noqa: N818
 
 class HistoryError(ForesailError):
     """A load history that cannot be judged."""
+
+
+class AgentFolderError(ForesailError):
+    """A folder that holds no agent that could be used."""
 
 
 class UnknownWorkload(ForesailError):  # noqa: N818 - reads as the fact it states

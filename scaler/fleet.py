@@ -6,6 +6,7 @@ Owned by the loop (`engine`) and by `pipe`; both put samples in and take decisio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,6 +42,9 @@ from scaler.core.trust import TrustRules, refit_due_s
 from scaler.ring import LoadRing
 from scaler.sightings import Sightings
 
+if TYPE_CHECKING:
+    from scaler.core.audition import InForce
+
 OTHER_LEAD = 1.25
 """Ratio of today's lead window to the fitted one from which it is fitted anew at the next hour."""
 
@@ -54,6 +58,8 @@ class Fleet:
     def __init__(self, step_s: float, now_s: float, rules: TrustRules, n_rows: int = 64) -> None:
         self.step_s = step_s
         self.rules = rules
+        self.in_force: InForce | None = None
+        """The agent that is asked, None without one."""
         self.ring = LoadRing(n_rows, step_s, now_s // step_s * step_s)
         self.complete_s = self.ring.end_s
         """Newest tick whose samples are all in."""
@@ -430,7 +436,7 @@ class Fleet:
         """Forecast and decide for `rows`; their state moves on."""
         forecasts = self.forecast(rows, seen)
         decisions, state = decide(
-            seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules
+            seen, forecasts, self._part(self.columns, rows), self._part(self._state, rows), self.rules, self.in_force
         )
         put(self._state, rows, state)
         self._depth[rows], self._arrivals[rows] = seen.load, seen.arrivals

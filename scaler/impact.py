@@ -25,7 +25,7 @@ from scaler.roster import Key
 
 LEAST_S = 6 * 3600.0
 """Shortest history that anything is said about: one block."""
-NAMES = {Arm.REACTIVE: "reactive rule", Arm.FORECAST: "forecast alone", Arm.DECIDED: "Foresail"}
+NAMES = {Arm.REACTIVE: "reactive rule", Arm.FORECAST: "forecast alone", Arm.DECIDED: "Foresail", Arm.AGENT: "the agent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,14 @@ def logged_of(kept: Recorded, lead_s: float | None) -> tuple[Logged, str]:
     load_of = np.searchsorted(kept.t_s, grid_s, side="left")
     heard = (kept.t_s[load_of] - grid_s < width_s[load_of]) & (grid_s - kept.t_s[made] < width_s[made])
     start_up_s, start_up = _start_up(kept, lead_s)
+    forecast = np.where(kept.predictive >= 0, kept.predictive, kept.reactive_alone)
     ran = np.where(heard, kept.replicas[made], UNKNOWN)
     return Logged(
         t_s=grid_s,
         load=np.where(heard & ~kept.paused[made], kept.load[load_of], np.nan),
-        forecast=_bounded(np.where(kept.predictive >= 0, kept.predictive, kept.reactive_alone), kept)[made],
+        forecast=_bounded(forecast, kept)[made],
         decided=_decided(kept)[made],
+        agent=_bounded(np.where(kept.learned >= 0, kept.learned, forecast), kept)[made],
         price=kept.price[made],
         ran=ran,
         workload=_workload(kept, start_up_s),
@@ -173,6 +175,12 @@ def sentences(found: Impact, *, shadow: bool) -> tuple[str, ...]:
         f"Against the forecast alone, trust and guardrails {have} changed the replica-hours by "
         f"{-forecast.saved_pct:+.1f} % and the short load by {-forecast.less_short:+.2f} points."
     )
+    if found.agent is not None:
+        lines.append(
+            f"Against the forecast alone, the agent would have changed the replica-hours by "
+            f"{-found.agent.saved_pct:+.1f} %{_between(found.agent.saved, -1.0, '%')} and the short load by "
+            f"{-found.agent.less_short:+.2f} points."
+        )
     if found.resembles is None:
         lines.append(
             f"No interval: what ran, {found.ran_hours:.0f} replica-hours, is not within {100 * ALIKE:.0f} % of what is "
@@ -234,13 +242,19 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "blocks": int(found.blocks),
         "verdict": answer.verdict,
         "sentences": list(answer.sentences),
-        "arms": {arm.name.lower(): _figures(found, arm) for arm in Arm},
+        "arms": {arm.name.lower(): _figures(found, arm) for arm in _arms(found)},
         "against_reactive": _effect(found.against_rule, told=told),
         "against_forecast": _effect(found.against_forecast, told=told),
+        "agent_against_forecast": None if found.agent is None else _effect(found.agent, told=told),
         "ran_replica_hours": None if math.isnan(found.ran_hours) else round(found.ran_hours, 2),
         "resembles": None if found.resembles is None else found.resembles.name.lower(),
         "assumptions": list(answer.assumptions),
     }
+
+
+def _arms(found: Impact) -> list[Arm]:
+    """Those that there is something to say of."""
+    return [arm for arm in Arm if arm is not Arm.AGENT or found.agent is not None]
 
 
 def _figures(found: Impact, arm: Arm) -> dict[str, float]:
@@ -267,7 +281,7 @@ def as_text(answer: Answer) -> RenderableType:
     table.add_column("who decides")
     for heading in ("replica-hours", "short %", "cost", "changes/h", "reversals"):
         table.add_column(heading, justify="right")
-    for arm in Arm:
+    for arm in _arms(found):
         figures = _figures(found, arm)
         table.add_row(
             NAMES[arm],

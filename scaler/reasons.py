@@ -13,6 +13,7 @@ from forecasting.explanation import PARTS
 from forecasting.forecast import FloatArray, at_level, level_of
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.guardrails import NAMES, replicas_for
+from scaler.core.learned import MOVES
 from scaler.core.policies import RHO
 from scaler.core.price import level_of as level_at
 from scaler.core.trust import Cause
@@ -90,7 +91,14 @@ class Told:
 
 def sentences(kept: Recorded, at: int, told: Told) -> list[str]:
     """What led to one recorded decision, in the order in which it was made."""
-    said = [_forecast(kept, at, told), *_basis(kept, at, told), _mode(kept, at), _clamps(kept, at), _others(kept, at)]
+    said = [
+        _forecast(kept, at, told),
+        *_basis(kept, at, told),
+        *_agent(kept, at),
+        _mode(kept, at),
+        _clamps(kept, at),
+        _others(kept, at),
+    ]
     return [*said, _sent(kept, at, told.observed)]
 
 
@@ -132,6 +140,14 @@ def _basis(kept: Recorded, at: int, told: Told) -> list[str]:
     return [f"It rests on {number(level)}, the load of then{beside}{doubt}."]
 
 
+def _agent(kept: Recorded, at: int) -> list[str]:
+    """One line for the agent's move, none where it had no word."""
+    if kept.learned[at] == UNKNOWN:
+        return []
+    move, wanted = MOVES[int(kept.move[at])].label, replicas(int(kept.learned[at]))
+    return [f"The agent's move: {move}. It would keep {wanted}{'' if kept.acting[at] else '; it is in shadow'}."]
+
+
 def _mode(kept: Recorded, at: int) -> str:
     mode, cause, proposal = Mode(int(kept.mode[at])), Cause(int(kept.cause[at])).label, int(kept.proposal[at])
     rule, silent = "the HPA rule's answer is served", int(kept.predictive[at]) == UNKNOWN
@@ -140,7 +156,7 @@ def _mode(kept: Recorded, at: int) -> str:
     elif kept.shadow[at]:
         served = f"{rule}, for it is in shadow"
     elif mode is Mode.NORMAL and not silent:
-        served = "the forecast is served"
+        served = "the agent's need is served" if kept.acting[at] else "the forecast is served"
     elif mode is Mode.RECOVERY and not silent:
         earned = percent(float(kept.earned[at])) if kept.earned[at] > 0 else "nothing yet"
         served = f"more than the HPA rule asks is served at once, and {earned} of what is less"

@@ -38,7 +38,11 @@ LAYOUT = np.dtype(
         *((name, "<i4") for name in AFTER),
         ("value", "<f8"),
         *((name, "<i4") for name in ("reached", "minimum", "maximum", "h")),
-        *((name, "<u1") for name in ("active", "shadow", "paused", "persistent", "mode", "cause", "evidence")),
+        *(
+            (name, "<u1")
+            for name in ("active", "shadow", "paused", "persistent", "acting", "mode", "cause", "evidence")
+        ),
+        *((name, "<i4") for name in ("learned", "move")),
         *((name, "<f4") for name in ("drift", "earned")),
         *((name, "<f8") for name in ("price", "tolerance", "tolerance_down", "threshold", "capacity", "ceiling")),
         ("version", "<i8"),
@@ -48,6 +52,7 @@ LAYOUT = np.dtype(
 )
 """One decision of one workload; NaN and UNKNOWN where nobody could tell."""
 MADE = ("load", "replicas", "ready", "reactive", "reactive_alone", "predictive", "proposal", "value", "reached")
+ADVISED = ("learned", "move", "acting")
 TRUSTED = ("active", "mode", "cause", "evidence", "drift", "earned", "price", "capacity", "version")
 FORECAST = ("peak", "path", "ceiling")
 CONFIGURED = ("minimum", "maximum", "h", "shadow", "paused", "tolerance", "tolerance_down", "threshold")
@@ -88,6 +93,12 @@ class Recorded:
     """What was sent."""
     reached: IntArray
     """What the HPA makes of it, UNKNOWN where nobody could tell."""
+    learned: IntArray
+    """What the agent would have kept, UNKNOWN where it had no word."""
+    move: IntArray
+    """Its last move, an index of `learned.MOVES`, UNKNOWN in records older than agents."""
+    acting: BoolArray
+    """Whether the proposal was the agent's."""
     active: BoolArray
     shadow: BoolArray
     """Whether the reactive answer was served while the forecast was only recorded."""
@@ -153,7 +164,7 @@ def records_of(tick: Tick, rows: IntArray) -> Records:
     records["raw_load"], records["arrivals"] = tick.raw_load[rows], seen.arrivals[rows]
     records["clearing"] = clearing_rate(made.peak, seen, tick.fleet)[rows]
     records["persistent"] = tick.persistent[rows]
-    for columns, names in ((made, (*MADE, *TRUSTED, *FORECAST)), (tick.fleet, CONFIGURED)):
+    for columns, names in ((made, (*MADE, *ADVISED, *TRUSTED, *FORECAST)), (tick.fleet, CONFIGURED)):
         for name in names:
             records[name] = getattr(columns, name)[rows]
     for place, name in enumerate(FEEDBACK):
@@ -169,7 +180,7 @@ def columns_of(records: Records) -> Recorded:
     last = np.append(np.diff(records["t"][order]) > 0, np.ones(min(len(records), 1), np.bool_))
     kept = records[order[last]]
     plain = {name: _widened(kept[name]) for name in Recorded.__slots__ if name in (LAYOUT.names or ())}
-    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused", "persistent")}
+    plain |= {name: kept[name] != 0 for name in ("active", "shadow", "paused", "persistent", "acting")}
     guarded = np.stack([_widened(kept[name]) for name in AFTER], axis=1)
     return Recorded(
         **plain,

@@ -11,13 +11,14 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from scaler import grafana
+from scaler import agent_card, grafana
 from scaler.access import Access, Token, is_loopback
 from scaler.archive import Archive
 from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
+from scaler.core.audition import InForce
 from scaler.curves import Curves
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
@@ -46,6 +47,7 @@ async def serve(settings: Settings, file: File | None, *, demo: bool) -> None:
 
     Raises:
         SettingsError: a file that the settings name cannot be used.
+        AgentFolderError: the folder of the agent holds none that could be used.
         StoreError: another process keeps its pushed load in the same folder.
     """
     set_up_logging(settings.log_level, settings.log_format)
@@ -139,11 +141,20 @@ def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: Dem
     journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
     models = Archive(opened(settings.registry, settings.var))
     engine = Engine(settings, sources, replicas, time.time, journal, models)
+    engine.in_force = _agent(settings)
     if shown is not None:
         shown.board = engine.board
         for workload in demo_workloads():
             engine.declare(workload)
     return engine
+
+
+def _agent(settings: Settings) -> InForce | None:
+    """The agent that the settings name."""
+    if settings.agent is None:
+        return None
+    kept = agent_card.read(settings.agent)
+    return InForce(kept.agent, kept.licence, settings.agent_acts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ class Settings(BaseModel):
     """Workloads tracked in one namespace."""
     forget_after_s: float = Field(default=3600.0, gt=0)
     """Time without any request after which a workload that was not declared is forgotten."""
+    agent: Path | None = None
+    """Folder of an agent, as `foresail train agent` writes it; `shipped`: the package's own; None: forecasts only."""
+    agent_acts: bool = False
+    """Let the agent act where it passed its gate and has compared well on the live load; else it stays in shadow."""
     fit_workers: int = Field(default=1, ge=0, le=64)
     """Processes that fit models; 0: none, models come from the registry, where `foresail retrain` puts them."""
     fit_timeout_s: float = Field(default=120.0, gt=0)

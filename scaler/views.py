@@ -9,8 +9,9 @@ from forecasting.forecast import LEVELS
 from scaler.board import Posted
 from scaler.core import capacity
 from scaler.core.capacity import Capacity
-from scaler.core.domain import UNKNOWN, Mode, whole_lead_s
+from scaler.core.domain import UNKNOWN, Decisions, Mode, whole_lead_s
 from scaler.core.guardrails import NAMES, held_by
+from scaler.core.learned import MOVES
 from scaler.core.signals import FEEDBACK
 from scaler.core.trust import Cause, Evidence
 from scaler.engine import Engine
@@ -91,6 +92,14 @@ def capacity_view(found: Capacity | None) -> dict[str, float] | None:
     return None if found is None else {"load": found.load, "low": found.low, "high": found.high}
 
 
+def agent_view(made: Decisions, row: int) -> dict[str, Any] | None:
+    """What the agent would keep and its last move, None where it has no word."""
+    if made.learned[row] == UNKNOWN:
+        return None
+    move = MOVES[int(made.move[row])].label
+    return {"replicas": int(made.learned[row]), "move": move, "acting": bool(made.acting[row])}
+
+
 def decision_view(posted: Posted) -> dict[str, Any]:
     """The whole record of one decision."""
     made, row = posted.decisions, posted.row
@@ -113,6 +122,7 @@ def decision_view(posted: Posted) -> dict[str, Any]:
         "reactive_alone": int(made.reactive_alone[row]),
         "predictive": count(int(made.predictive[row])),
         "proposal": int(made.proposal[row]),
+        "agent": agent_view(made, row),
         "guardrails": dict(zip(NAMES, made.guarded[row].tolist(), strict=True)),
         "held_by": held_by(int(made.proposal[row]), made.guarded[row]),
         "price": number(float(made.price[row])),

@@ -66,7 +66,7 @@ def test_an_interrupted_training_goes_on_to_the_same_network(tmp_path, monkeypat
 def test_a_folder_with_another_training_is_refused(tmp_path):
     assert trained("--rounds", "1", "--out", tmp_path).exit_code == 0
     result = trained("--rounds", "2", "--out", tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "holds another training" in result.output
 
 

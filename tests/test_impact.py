@@ -96,7 +96,7 @@ def test_programs_read_the_same(answered: Answer) -> None:
 def changed(saved: tuple[float, float], less: tuple[float, float], resembles: Arm | None = Arm.DECIDED) -> Impact:
     """An impact with these intervals, and the middle of each found."""
     effect = Effect(sum(saved) / 2, Interval(*saved), sum(less) / 2, Interval(*less))
-    return Impact(Figures(*np.ones((7, 3))), effect, effect, 7.0, 28, resembles, 100.0)
+    return Impact(Figures(*np.ones((7, 4))), effect, effect, None, 7.0, 28, resembles, 100.0)
 
 
 @pytest.mark.parametrize(
@@ -222,3 +222,14 @@ def test_the_command_refuses_with_what_is_there(folder: Path, tmp_path_factory: 
     assert "a workload is namespace/name" in refused("web", *var)
     assert "--lead must be a duration" in refused("shop/web", *var, "--lead", "soon")
     assert "no journal there; --var names the folder" in refused("shop/web", "--var", str(tmp_path_factory.mktemp("x")))
+
+
+def test_an_agent_in_shadow_is_compared_with_the_forecast_alone(day: Truth) -> None:
+    forecast = day.logged[0].forecast
+    thrifty = answer_of(KEY, kept(day, learned=np.maximum(forecast - 2, 1)))
+    silent = answer_of(KEY, kept(day))
+    assert thrifty.impact.agent is not None
+    assert thrifty.impact.agent.saved_pct > 5.0
+    assert "the agent would have changed the replica-hours by -" in shown(thrifty)
+    assert silent.impact.agent is None
+    assert "the agent" not in shown(silent)

@@ -46,6 +46,7 @@ def some_record(n_replicas: int = 12, **fields: Any) -> Recorded:
     row["peak"] = row["path"] = 95.0 * n_replicas
     row["ceiling"], row["active"], row["minimum"], row["maximum"] = np.inf, 1, 1, 100
     row["mode"], row["cause"], row["tolerance"], row["tolerance_down"] = Mode.NORMAL, Cause.EARNED, 0.1, 0.1
+    row["learned"] = UNKNOWN
     for name, value in fields.items():
         row[name] = value
     return columns_of(row)
@@ -102,6 +103,9 @@ def test_every_guardrail_that_moved_the_number_is_named() -> None:
         ({"mode": Mode.RECOVERY, "earned": 0.5}, "at once, and 50 % of what is less"),
         ({"mode": Mode.FAILED, "cause": Cause.SILENT}, "what was decided last is held; KEDA's own fallback acts."),
         ({"shadow": 1}, "the HPA rule's answer is served, for it is in shadow"),
+        ({"learned": 10, "move": 1}, "The agent's move: 3 % less. It would keep 10 replicas; it is in shadow."),
+        ({"learned": 10, "acting": 1}, "The agent's move: hold. It would keep 10 replicas. Mode Normal (coverage and"),
+        ({"learned": 10, "acting": 1}, "the agent's need is served"),
         ({"predictive": UNKNOWN}, "There is no forecast."),
         ({"predictive": UNKNOWN}, "The HPA rule alone would run 12 replicas. "),
         ({"value": 11.1, "replicas": 14}, "Sent 11.1, which the HPA, with its tolerance of 10 %, turns into 12 repl"),

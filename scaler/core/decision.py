@@ -4,13 +4,14 @@ The order is the order of reading: what would the HPA do, what does the forecast
 trusted, what do the guardrails leave of it, and which value makes the HPA do it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from forecasting import drift
 from forecasting.forecast import BoolArray, IntArray, at_score
-from scaler.core import dead_band, guardrails, hpa, policies, price, trust
+from scaler.core import audition, dead_band, guardrails, hpa, policies, price, trust
+from scaler.core.audition import InForce, Question
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads
 from scaler.core.plausibility import Doubt
 
@@ -35,6 +36,7 @@ class State:
     band: dead_band.BandState
     decided: IntArray
     """Last decision, UNKNOWN before the first."""
+    audition: audition.AuditionState
     quiet: IntArray
     """Steps in a row without load and without a likely one."""
     active: BoolArray
@@ -50,15 +52,21 @@ def initial_state(n: int, step_s: float) -> State:
         guard=guardrails.initial_state(n, step_s),
         band=dead_band.initial_state(n),
         decided=np.full(n, UNKNOWN, np.int64),
+        audition=audition.initial_state(n, step_s),
         quiet=np.zeros(n, np.int64),
         active=np.ones(n, np.bool_),
     )
 
 
 def decide(
-    seen: Observations, forecasts: Forecasts, fleet: Workloads, state: State, rules: trust.TrustRules
+    seen: Observations,
+    forecasts: Forecasts,
+    fleet: Workloads,
+    state: State,
+    rules: trust.TrustRules,
+    in_force: InForce | None = None,
 ) -> tuple[Decisions, State]:
-    """Decide for B workloads.
+    """Decide for B workloads, by an agent where it may act.
 
     A row of which neither a load nor a replica count was ever known is `unheard`: its numbers mean nothing, must not be
     served, and leave no trace; the returned state says so by `decided` being UNKNOWN.
@@ -86,7 +94,13 @@ def decide(
 
     earned, trusted = trust.step(_facts(seen, forecasts, available), state.trust, rules)
     mode, cause, earned = trust.pinned(fleet.pinned, available, earned, trusted)
-    served = policies.serve(mode, earned, (reactive, alone), predictive, state.decided)
+    advice, heard = audition.silent(fleet), state.audition
+    if in_force is not None:
+        advice, heard = audition.consulted(Question(seen, forecasts, worth, high, fleet), heard, in_force)
+    acting = advice.acts & (mode == Mode.NORMAL) & ~fleet.shadow
+    wanted = np.where(acting, guardrails.steadied(advice.low, advice.high, current), predictive)
+    believed = replace(fleet, capacity=np.where(acting, advice.capacity, fleet.capacity))
+    served = policies.serve(mode, earned, (reactive, alone), wanted, state.decided)
     proposal = np.where(fleet.shadow, policies.serve_shadow(mode, reactive, state.decided), served)
     active, quiet = _activation(seen, forecasts, fleet, state)
     relied = ((mode == Mode.NORMAL) | (mode == Mode.RECOVERY)) & ~fleet.shadow
@@ -97,11 +111,11 @@ def decide(
         fresh=seen.fresh,
         replicas=seen.replicas,
         reactive=reactive,
-        foreseen=np.where(relied, high, UNKNOWN),
+        foreseen=np.where(relied, np.where(acting, advice.high, high), UNKNOWN),
         upper=forecasts.peak[:, guardrails.UPPER],
         active=active,
     )
-    final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, fleet)
+    final, guarded, guard_state = guardrails.guard(proposal, tick, state.guard, believed)
     unheard = (state.decided == UNKNOWN) & ~seen.fresh & (seen.replicas == UNKNOWN)
     value, band_state = dead_band.encode(final, seen.replicas, active, worth, fleet, state.band)
 
@@ -129,6 +143,9 @@ def decide(
         level=level,
         # Copies: these columns are views of arrays that move on, and a record must not.
         capacity=fleet.capacity.copy(),
+        learned=advice.high,
+        move=heard.learned.move,
+        acting=acting,
         version=forecasts.version.copy(),
         peak=forecasts.peak,
         path=forecasts.path,
@@ -141,6 +158,7 @@ def decide(
         trust=trusted,
         guard=guardrails.unless(unheard, guard_state, state.guard),
         band=band_state,
+        audition=heard,
         decided=np.where(unheard, UNKNOWN, final),
         quiet=quiet,
         active=active,

@@ -307,6 +307,12 @@ class Decisions:
     """R / (1 + R), the level at which the forecast is read."""
     capacity: FloatArray
     """Load one replica was taken to bear."""
+    learned: IntArray
+    """What the agent would keep, UNKNOWN where there is none or it has no word."""
+    move: IntArray
+    """Its last move, an index of `learned.MOVES`."""
+    acting: BoolArray
+    """Whether the proposal is the agent's."""
     version: IntArray
     """Cutoff of the model, 0 for the naive forecaster."""
     peak: FloatArray

@@ -1,9 +1,9 @@
 """What prediction has changed: a workload's logged load once more, through clusters that differ only in who decides.
 
-    logged load → the HPA's rule alone | the forecast alone | what was decided, each with pods and an HPA of its own
+    logged load → the HPA's rule alone | the forecast alone | what was decided | the agent, each with pods and an HPA
     → replica-hours and short load in blocks of six hours → differences, with paired bootstrap intervals
 
-All three are simulated, what really ran too: what the simulator simplifies then weighs on both sides of a difference.
+All are simulated, what really ran too: what the simulator simplifies then weighs on both sides of a difference.
 What really ran is the check: where no cluster resembles it, nothing can be said about differences between them.
 """
 
@@ -51,6 +51,8 @@ class Arm(IntEnum):
     """The forecast alone; where there is none, the rule."""
     DECIDED = 2
     """What was decided, with trust and guardrails."""
+    AGENT = 3
+    """What the agent would have kept; where it had no word, the forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Logged:
     """Replicas that the forecast alone wanted, else the rule, (T,)."""
     decided: IntArray
     """(T,)"""
+    agent: IntArray
+    """Replicas that the agent would have kept, else the forecast's, (T,)."""
     price: FloatArray
     """Of a short replica, (T,)."""
     ran: IntArray
@@ -88,14 +92,16 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What came of the three."""
+    """What came of them."""
 
     figures: Figures
-    """By `Arm`, (3,)."""
+    """By `Arm`, (4,)."""
     against_rule: Effect
     """What was decided, against the HPA's rule alone."""
     against_forecast: Effect
     """The same against the forecast alone."""
+    agent: Effect | None
+    """What the agent changes against the forecast alone, None where it never had a word of its own."""
     days: float
     """Scored."""
     blocks: int
@@ -140,14 +146,12 @@ def impacts(logged: Sequence[Logged]) -> list[Impact]:
 
 
 def replayed(logged: Sequence[Logged]) -> Run:
-    """Run the three arms of each workload, (T, 3·B): all rules, all forecasts, all that was decided."""
+    """Run the arms of each workload, (T, 4·B): all rules, all forecasts, all that was decided, all agents."""
     n, fleets = len(logged), [_fleet(one) for one in logged]
     fleet = stacked(fleets)
-    forecast, decided = (
-        np.stack(part, axis=1) for part in zip(*((w.forecast, w.decided) for w in logged), strict=True)
-    )
+    counts = [np.stack(part, axis=1) for part in zip(*((w.forecast, w.decided, w.agent) for w in logged), strict=True)]
     price = np.stack([one.price for one in logged], axis=1)
-    wanted = [AsWanted(counts, price, fleet) for counts in (forecast, decided)]
+    wanted = [AsWanted(one, price, fleet) for one in counts]
     arms: list[tuple[Controller, int]] = [(Reactive(), n), *((controller, n) for controller in wanted)]
     load = np.tile(np.stack([one.load for one in logged], axis=1), (1, len(Arm)))
     lead_s = np.tile([one.workload.lead_s for one in logged], len(Arm))
@@ -156,7 +160,7 @@ def replayed(logged: Sequence[Logged]) -> Run:
     setup = Setup(
         capacity=np.tile(fleet.capacity, len(Arm)),
         initial=np.tile(_initial(logged, fleet), len(Arm)),
-        rules=stacked([*(_rule(one) for one in fleets), *ours, *ours]),
+        rules=stacked([*(_rule(one) for one in fleets), *ours, *ours, *ours]),
     )
     return run(world, setup, Together(arms))
 
@@ -171,7 +175,7 @@ def _limits(fleet: Workloads) -> Limits:
 
 
 def judged(logged: Logged, record: Run) -> Impact:
-    """What the three arms of one workload, (T, 3), have come to."""
+    """What the arms of one workload, (T, 4), have come to."""
     scored: BoolArray = (np.arange(len(logged.load)) >= round(SETTLING_S / STEP_S)) & ~np.isnan(logged.load)
     block, capacity = round(BLOCK_S / STEP_S), np.full(len(Arm), _fleet(logged).capacity[0])
     shares = (1.0, 1.0 - UNSURE, 1.0 + UNSURE)
@@ -180,6 +184,7 @@ def judged(logged: Logged, record: Run) -> Impact:
         figures=figures(sums, STEP_S),
         against_rule=either([effect(one, Arm.DECIDED, Arm.REACTIVE) for one in (sums, less, more)]),
         against_forecast=either([effect(one, Arm.DECIDED, Arm.FORECAST) for one in (sums, less, more)]),
+        agent=effect(sums, Arm.AGENT, Arm.FORECAST) if (logged.agent != logged.forecast).any() else None,
         days=float(scored.sum()) * STEP_S / 86_400.0,
         blocks=_known(sums).sum(),
         resembles=_resembled(logged, record, scored),

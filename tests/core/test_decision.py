@@ -13,6 +13,7 @@ from forecasting.forecast import LEVELS
 from scaler.core import hpa
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads, take
+from scaler.core.guardrails import NAMES
 from scaler.core.trust import Cause, TrustRules
 from tests.fakes import WEDNESDAY_S, counts, few, some_fleet, some_forecasts, some_observations
 
@@ -181,7 +182,7 @@ def test_a_trusted_forecast_above_the_load_is_served():
     made, _ = one(forecasts=some_forecasts(peak=180.0))
     assert (made.reactive[0], made.predictive[0], made.proposal[0], made.predicted_replicas[0]) == (10, 18, 18, 18)
     assert (made.mode[0], made.earned[0], made.value[0]) == (Mode.RECOVERY, 1.0, 18.0)
-    assert made.guarded.tolist() == [[18] * 9]
+    assert made.guarded.tolist() == [[18] * len(NAMES)]
 
 
 def test_a_forecast_below_the_load_ends_at_the_load_floor():

@@ -156,6 +156,7 @@ def _logged(t_s: FloatArray, load: FloatArray, service: Service, counts: tuple[I
         load=load,
         forecast=np.where(known, service.predictive[:, b], service.alone[:, b]),
         decided=service.decided[:, b],
+        agent=np.where(known, service.predictive[:, b], service.alone[:, b]),
         price=service.price[:, b],
         ran=ran,
         workload=configured(start_up_s),

@@ -173,10 +173,14 @@ class Pods:
         return self.replicas if self._draining is None else self.replicas + self._draining.total
 
     @property
+    def warming(self) -> IntArray:
+        """Ready pods that are not warm yet, (B,)."""
+        return np.zeros_like(self.ready) if self._warming is None else self._warming.total
+
+    @property
     def serving(self) -> FloatArray:
         """Ready pods in units of a warm one, (B,)."""
-        ready = self.ready.astype(np.float64)
-        return ready if self._warming is None else ready - (1.0 - WARM_SHARE.value) * self._warming.total
+        return np.asarray(self.ready - (1.0 - WARM_SHARE.value) * self.warming)
 
     def scale(self, wanted: IntArray, step: int) -> BoolArray:
         """Ask for or let go of pods at the end of `step`; which counts changed, (B,)."""

@@ -1,0 +1,53 @@
+"""`make agent-eval`: the trial of the agent that is shipped, once more, against the figures of its card.
+
+Histories are read from FORESAIL_TRACES; their forecasts are made once and kept under var/agent.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scaler import agent_card
+from scaler.agent_training import TEST, Plan, judged
+from scaler.command_train_agent import lines_of
+from scaler.foretold import Wanted, all_foretold
+
+VAR = Path("var/agent/foretold")
+SAME = 0.02
+"""Difference of a ratio that today's forecasters may make: forecasts are made anew where they are not kept."""
+
+
+def run() -> Iterator[str]:
+    """The trial of every agent that is shipped; ends with an error where a card says something else."""
+    folder = os.environ.get("FORESAIL_TRACES")
+    if folder is None:
+        sys.exit("FORESAIL_TRACES names no folder of histories (CSV: timestamp,value)")
+    wrong = []
+    for place in sorted(agent_card.SHIPPED.iterdir()):
+        kept = agent_card.read(place)
+        found = again(kept, Path(folder))
+        yield from lines_of({**kept.card, "test": found})
+        wrong += [f"{place.name}: {text}" for text in differences(kept.card["test"], found)]
+    if wrong:
+        sys.exit("\n".join(wrong))
+    yield "the cards say the same"
+
+
+def again(kept: agent_card.Shipped, folder: Path) -> dict[str, Any]:
+    """The test of a card, repeated."""
+    card = kept.card
+    plan, queue = Plan(**card["plan"]), card["family"] == "queue"
+    wanted = [Wanted.csv(folder / f"{one['name']}.csv", one["lead_s"], queue=queue) for one in card["histories"]]
+    told = list(all_foretold(wanted, VAR))
+    return judged(told, TEST, {"agent": kept.agent}, plan)["agent"]
+
+
+def differences(card: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    """Ratios of a card that did not come out again."""
+    for condition, figures in card.items():
+        for rival, said in figures["against"].items():
+            now = found[condition]["against"][rival]["ratio"]
+            if (said["ratio"] is None) != (now is None) or (now is not None and abs(said["ratio"] - now) > SAME):
+                yield f"{condition} against {rival}: {now}, the card says {said['ratio']}"
