@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 SOURCES := $(shell find scaler forecasting rl_agent tests/[!t]*.py -name '*.py')
 EVIDENCE := $(patsubst %,build/evidence/%,$(shell grep -rlE '@given|FORESAIL_EVIDENCE' tests --include='test_*.py'))
 
-.PHONY: help run test evidence setup check lint types contracts bench results agent-eval proto monitoring clean
+.PHONY: help run test evidence setup check lint types contracts bench results agent-eval model-eval proto monitoring clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,9 @@ results: $(VENV)/.dev  ## docs/results.md from the histories in FORESAIL_TRACES:
 
 agent-eval: $(VENV)/.dev  ## the trial of the shipped agent once more, against its card: minutes, after forecasts are made once
 	$(BIN)/python -m benchmarks agent_eval
+
+model-eval: $(VENV)/.dev  ## the scores of docs/model-card.md, from the network that is shipped
+	$(BIN)/python -m benchmarks.model_eval
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto

@@ -143,7 +143,10 @@ def first_paint() -> str:
         url = f"http://127.0.0.1:{port}/"
         listen = ["--http-listen", f"127.0.0.1:{port}", "--grpc-listen", f"127.0.0.1:{free_port()}"]
         command = [sys.executable, "-m", "scaler", "serve", "--demo", "--var", folder, *listen]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as service, sync_playwright() as driver:
+        with (
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service,
+            sync_playwright() as driver,
+        ):
             try:
                 until_served(url)
                 browser = driver.chromium.launch(

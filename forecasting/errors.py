@@ -2,7 +2,8 @@
 
 ForecastingError
 ├── NotEnoughHistory    a fit needs more samples than it was given
-└── NegativeLoad        a history holds a load below zero
+├── NegativeLoad        a history holds a load below zero
+└── SpoiltNetwork       the arrays of a network are not what was trained
 """
 
 
@@ -16,3 +17,7 @@ class NotEnoughHistory(ForecastingError):  # noqa: N818 - reads as the fact it s
 
 class NegativeLoad(ForecastingError):  # noqa: N818
     """A history holds a load below zero, which nothing here can take the logarithm of."""
+
+
+class SpoiltNetwork(ForecastingError):  # noqa: N818
+    """The arrays of a network are missing, changed, or of another shape than its inputs."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecasting.calendar import DAY_S, local
 from forecasting.forecast import FloatArray, IntArray
-from forecasting.series import History, Rows, earlier_s, gather, median_of, recent_windows
+from forecasting.series import RECENT, History, Rows, earlier_s, gather, median_of, recent_windows
 
 MISSING = np.float32(-1e30)
 LEVEL_S = 300.0
@@ -33,6 +33,13 @@ BEFORE, AROUND = 4, 2
 """Coarse blocks before the same moment that give its longer level, and around its window that give its envelope."""
 RATIOS = len(MEANS) + len(MAXIMA) + 1 + len(SPREADS) + 6 * len(NAMED) + 6 + 4
 """F: trailing means and maxima, minimum, spreads, six per named day, six over all days, calendar and lead."""
+MINUTES, BLOCK = 30, 5
+"""Newest buckets whose means are looked at one by one, and buckets per block beyond them."""
+BLOCKS = RECENT // BLOCK
+ALONG = BEFORE + AROUND + 3
+"""Coarse blocks of each named day that are looked at one by one, from BEFORE before the moment on."""
+CURVES = MINUTES + (BLOCKS - MINUTES // BLOCK) + BLOCKS + ALONG * len(NAMED)
+"""C: minutes, means of the blocks before them, maxima of all blocks, and the blocks of each named day."""
 Features = NDArray[np.float32]
 
 
@@ -46,6 +53,8 @@ class View:
     """Largest recent sample, (R,); NaN where the recent past is empty."""
     features: Features
     """(R, F), MISSING where unknown."""
+    curves: Features
+    """The recent past and the named days' same time bucket by bucket, (R, C), MISSING where unknown."""
 
 
 def view(history: History, rows: Rows, epsilon: FloatArray) -> View:
@@ -56,9 +65,24 @@ def view(history: History, rows: Rows, epsilon: FloatArray) -> View:
     offset = epsilon[:, None]
     base = np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
     trailing, highest = _trailing(mean, largest, offset, base)
-    columns = [*trailing, *_days(history, rows, trailing[0][:, 3:4], base, offset), _place(history, rows)]
-    features = np.concatenate(columns, axis=1)
-    return View(level, highest, np.where(np.isnan(features), MISSING, features).astype(np.float32))
+    named, pooled, along = _days(history, rows, trailing[0][:, 3:4], base, offset)
+    features = _told([*trailing, named, pooled, _place(history, rows)])
+    return View(level, highest, features, _told([_lately(mean, largest, offset, base), along]))
+
+
+def _told(columns: list[FloatArray]) -> Features:
+    together = np.concatenate(columns, axis=1)
+    return np.where(np.isnan(together), MISSING, together).astype(np.float32)
+
+
+def _lately(mean: FloatArray, largest: FloatArray, offset: FloatArray, base: FloatArray) -> FloatArray:
+    """Logarithms over the load now: newest minutes, means of the blocks before them, maxima of all blocks."""
+    parts = mean.reshape(len(mean), BLOCKS, BLOCK)[:, MINUTES // BLOCK :]
+    present = ~np.isnan(parts)
+    count, total = present.sum(axis=2), np.cumsum(np.where(present, parts, 0.0), axis=2)[:, :, -1]
+    blocks = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    peaks = np.fmax.reduce(largest.reshape(len(mean), BLOCKS, BLOCK), axis=2)
+    return np.log(np.concatenate([mean[:, :MINUTES], blocks, peaks], axis=1) + offset) - base
 
 
 def _load_now(backward: FloatArray, n: int) -> FloatArray:
@@ -89,19 +113,21 @@ def _trailing(
 
 def _days(
     history: History, rows: Rows, recent20: FloatArray, base: FloatArray, offset: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Six ratios for each named day, (R, 6·N), and six over all days, (R, 6)."""
-    before, before20, mean, peak, envelope = _same_windows(history, rows, offset)
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Six ratios for each named day, (R, 6·N), six over all days, (R, 6), and the named days' blocks, (R, ALONG·N)."""
+    (before, before20, mean, peak, envelope), along = _same_windows(history, rows, offset)
     over, own = peak - base, peak - before
     named = np.stack([over, mean - base, mean - before, own, before20 - base - recent20, envelope - base], axis=2)
     pooled = [_mean(own), _largest(own), median_of(own), median_of(over), _largest(over), -_largest(-over)]
-    return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1)
+    curves = (along - before[:, NAMED, None]).reshape(len(base), ALONG * len(NAMED))
+    return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1), curves
 
 
-def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[FloatArray, ...]:
+def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
     """Logarithms around the same lead window on each of the last DAYS days, (R, DAYS) each.
 
-    The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it.
+    The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it;
+    and the blocks of the named days one by one, (R, N, ALONG).
     """
     block_s = history.coarse_s
     begin_s = earlier_s(history, rows, np.arange(1, DAYS + 1))
@@ -133,7 +159,7 @@ def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[Flo
         _last(np.fmax.accumulate(np.where(inside, largest, np.nan), axis=2)),
         _last(np.fmax.accumulate(np.where(around, mean, np.nan), axis=2)),
     )
-    return tuple(np.log(values + offset) for values in found)
+    return tuple(np.log(values + offset) for values in found), np.log(mean[:, NAMED, :ALONG] + offset[:, :, None])
 
 
 def _last(values: FloatArray) -> FloatArray:

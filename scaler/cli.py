@@ -359,6 +359,43 @@ def backtest(**options: Any) -> None:
         raise KeyboardInterrupt(left) from error
 
 
+@main.group()
+def train() -> None:
+    """Train what learns from many histories; needs torch."""
+
+
+@train.command()
+@click.argument("traces", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--without", multiple=True, metavar="PREFIX", help="Leave out files whose names begin so; may be repeated."
+)
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Each on rows of its own.")
+@click.option("--histories", type=click.IntRange(1), default=120, show_default=True, help="Drawn per round.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU if any.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("training"), show_default=True)
+def forecaster(**options: Any) -> None:
+    """Train the global network on the CSV files (timestamp,value) of TRACES folders and on generated load.
+
+    Without folders on generated load alone. Interrupted, the same command goes on after the last whole round.
+    """
+    from scaler.command_train import answer  # noqa: PLC0415 - only this command trains
+
+    try:
+        answer(options)
+    except ForesailError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("foresail train: interrupted; the same command goes on", err=True)
+        sys.exit(130)
+
+
 @main.command()
 @click.argument("workload", metavar="NAMESPACE/NAME")
 @click.option(
@@ -383,11 +420,6 @@ def impact(workload: str, **options: Any) -> None:
     from scaler.printing import console  # noqa: PLC0415
 
     answer(workload, options, console())
-
-
-@main.group()
-def train() -> None:
-    """Train what learns from many histories; needs PyTorch (`pip install 'foresail[train]'`)."""
 
 
 @train.command()

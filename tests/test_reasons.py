@@ -14,6 +14,7 @@ from forecasting.catalog import BOOSTING
 from forecasting.explanation import PARTS
 from forecasting.forecast import FloatArray
 from scaler.core.domain import UNKNOWN, Mode, Running, Workload, take
+from scaler.core.gate import Losses
 from scaler.core.guardrails import NAMES
 from scaler.core.learning import Learnt, stacked
 from scaler.core.signals import Samples, Signal
@@ -85,7 +86,7 @@ def test_none_and_one_read_as_english() -> None:
 
 
 def test_every_guardrail_that_moved_the_number_is_named() -> None:
-    kept = some_record(12, proposal=9, after_stabilization=11, after_rate=10, **{f"after_{n}": 10 for n in NAMES[2:4]})
+    kept = some_record(12, proposal=9, after_stabilization=11, after_rate=10, **{f"after_{n}": 10 for n in NAMES[2:5]})
     assert [push.name for push in pushes(kept, 0)] == ["stabilization", "rate", "burst_floor"]
     assert (
         "Guardrails: stabilization raised it from 9 to 11, rate lowered it from 11 to 10 and "
@@ -274,7 +275,8 @@ async def test_a_forecast_of_now_is_recomputed_to_the_last_digit_and_an_older_on
     then = await explained(engine, key, clock.now_s - 301.0)
     assert then.kept.t_s.tolist() == [clock.now_s - 600.0]
     state, at = fleet._state, slice(row, row + 1)
-    parts = (fleet.models, state.price, fleet._record, fleet._ensemble, state.trust)
+    nothing = Losses(*np.full((3, len(fleet.workloads)), np.nan), np.zeros(len(fleet.workloads), np.int64))
+    parts = (fleet.models, fleet.models, nothing, state.price, fleet._record, fleet._ensemble, state.trust)
     learnt = stacked([Learnt(*(take(part, at) for part in parts))])  # a copy: what is taken is a view
     fleet.adopt(row, learnt, 0, clock.now_s)
     assert (await explained(engine, key, clock.now_s)).told.parts.tolist() == now.told.parts.tolist()

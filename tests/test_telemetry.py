@@ -77,7 +77,7 @@ async def test_modes_and_the_fits_that_wait_are_counted() -> None:
     keys = [engine.declare(declared(name)) for name in ("a", "b", "c")]
     for key in keys:
         await engine.introduce(key)
-    assert registry.get_sample_value("foresail_fit_queue_workloads") == 3.0
+    assert registry.get_sample_value("foresail_fit_queue_workloads", {"trigger": "start"}) == 3.0
     source.broken.add("a")
     await tick(engine, clock, 6)
     modes = values(EngineCollector(engine).collect(), "foresail_mode_workloads")

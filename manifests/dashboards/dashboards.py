@@ -323,7 +323,7 @@ def itself() -> Json:
                    "fit": rate("foresail_fit_failures_total"), "query": rate("foresail_source_query_failures_total")},
                   "ops"),
             lines("Fits", "Workloads that wait for a fit, and the duration of the newest fits.",
-                  {"waiting {{instance}}": "foresail_fit_queue_workloads", "seconds {{instance}}": "foresail_fit_seconds"},
+                  {"waiting {{instance}}": "sum by (instance) (foresail_fit_queue_workloads)", "seconds {{instance}}": "foresail_fit_seconds"},
                   "short"),
             lines("Queries to Prometheus", "Mean time that a server's answers took.",
                   {"{{server}}": "rate(foresail_source_query_seconds_total[$__rate_interval])"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forecasting import boosting, catalog, naive, regression
+from forecasting import boosting, catalog, naive, neural, regression
 from forecasting.explanation import PARTS, Predict, Question, explain
 from forecasting.forecast import FloatArray, Quantiles, at_level
 from forecasting.series import History, Rows
@@ -45,6 +45,7 @@ def fitted() -> list[tuple[History, Predict]]:
         history = history_of(load, 3 * DAY_S)
         found += [
             (history, partial(naive.predict, naive.fit(history, H, averaged=False))),
+            (history, partial(neural.predict, neural.fit(history, H, averaged=False))),
             (history, partial(boosting.predict, boosting.fit(history, H, averaged=False, config=SMALL))),
         ]
     return found
