@@ -41,7 +41,7 @@ with the price of a shortage that the service finds by itself: the share of the 
 
 The global network that is shipped was trained on the first 85 % of fourteen of these histories
 ([model card](model-card.md)): a run with it flatters those. What it is worth on sources that it never saw stands in
-[decision 6](decisions/0006-a-global-network.md)."""
+[decision 9](decisions/0009-a-global-network.md)."""
 Result = dict[str, Any]
 
 
