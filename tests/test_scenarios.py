@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks.scenarios import BEFORE_S, CAPACITY, LEAD_S, MOST, SCENARIOS, START_S, THRESHOLD, Scenario, wave
 from forecasting.forecast import FloatArray
 from scaler import pipe
-from scaler.core.domain import Mode, Samples, Signal, Workload
+from scaler.core.domain import Mode, Workload
+from scaler.core.signals import Samples, Signal
 from scaler.core.trigger import as_metadata, parse_workload
 from scaler.core.trust import Cause
 from scaler.engine import Engine
@@ -64,8 +65,7 @@ class Scenes(FakeSource):
         self.loads = loads
 
     async def read(self, workload: Workload, signal: Signal, end_s: float, n: int, spacing_s: float) -> Samples:
-        del signal
-        load = self.loads[workload.name]
+        load = self.loads[workload.name] if signal is Signal.LOAD else np.full(LIVE + 1, np.nan)
         stamps_s = end_s - spacing_s * np.arange(n - 1, -1, -1.0)
         index = len(load) - 1 - LIVE + np.round((stamps_s - START_S) / STEP_S).astype(np.int64)
         values = np.where(index >= 0, load[np.maximum(index, 0)], np.nan)

@@ -136,7 +136,7 @@ def compared(
 
 def _meant(both: FloatArray, at_s: FloatArray) -> Losses:
     """Mean losses of one workload from those of each window, (2, R), where both are known."""
-    known = ~np.isnan(both).any(axis=0)
+    known = np.isfinite(both).all(axis=0)
     if not known.any():
         unknown = np.full(1, np.nan)
         return Losses(unknown, unknown, unknown, np.zeros(1, np.int64))

@@ -91,10 +91,10 @@ def learn(
     Forecasts before the cutoff come from a fit to what lay before the replay, those after it from the fit itself.
     `fitted` are these two where they are known already: then only the replay is left.
     """
-    begin_s = cutoff_s - _replayed_s(history, cutoff_s)
-    before, models = fitted or (_fitted(history, fleet, begin_s), _fitted(history, fleet, cutoff_s))
-    peaks = _forecast_all(history, (before, models), cutoff_s, fleet, begin_s)
-    worth = _replayed(history, peaks.said, fleet, begin_s)
+    span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
+    before, models = fitted or (_fitted(history, fleet, cutoff_s - span_s), _fitted(history, fleet, cutoff_s))
+    peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
+    worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     days = _rolled(history, peaks.said, fleet, before)
@@ -108,15 +108,6 @@ def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models)
         at = slice(row, row + 1)
         parts.append(gate.rolled(take(history, at), take(fleet, at), take(before, at), moment_s, said.peak[row]))
     return stacked(parts)
-
-
-def _replayed_s(history: History, cutoff_s: FloatArray) -> FloatArray:
-    """How long before its cutoff each row is replayed, (B,): a day, or half, stays for the fit before it."""
-    first = (~np.isnan(history.mean)).argmax(axis=1)
-    age_s = cutoff_s - history.bucket_end_s + (history.mean.shape[1] - first) * history.bucket_s
-    half_s = np.maximum(age_s // (2 * history.bucket_s), 1.0) * history.bucket_s
-    longest_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
-    return np.asarray(np.minimum(np.maximum(half_s, age_s - DAY_S), longest_s))
 
 
 def _fitted(history: History, fleet: Workloads, cutoff_s: FloatArray) -> Models:

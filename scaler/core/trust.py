@@ -155,9 +155,9 @@ class TrustRules:
 
     learning_s: float = 6 * 3600.0
     """Shortest history for any prediction to be served."""
-    trial_start_s: float = 6 * 3600.0
-    """History after which scale-downs begin to be earned: the network has seen days enough of others (decision 9)."""
-    trial_s: float = 12 * 3600.0
+    trial_start_s: float = 24 * 3600.0
+    """History after which scale-downs begin to be earned: one whole day was seen."""
+    trial_s: float = 24 * 3600.0
     """History over which w grows from 0 to 1."""
     steps: int = 4
     """Steps in which w grows."""

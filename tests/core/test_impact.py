@@ -72,7 +72,7 @@ def test_gaps_are_not_scored_and_what_resembles_nothing_is_said_to(found: list[I
 
 def test_under_ten_blocks_there_is_no_interval(weeks: Truth) -> None:
     n = round(0.6 * 86_400.0 / 15.0)
-    names = ("t_s", "load", "forecast", "decided", "price", "ran")
+    names = ("t_s", "load", "forecast", "decided", "agent", "price", "ran")
     short = replace(weeks.logged[0], **{name: getattr(weeks.logged[0], name)[:n] for name in names})
     (few,) = impact.impacts([short])
     assert few.blocks == 3
