@@ -256,7 +256,7 @@ async def test_a_browser_sees_the_future_and_steers_with_the_token_only(tmp_path
         await page.locator(".plot svg").first.focus()
         await page.keyboard.press("ArrowRight")
         assert "forecast, median" in await page.text_content(".tip >> nth=0")
-        assert "replicas" in await page.text_content(".reason")
+        await page.locator(".reason", has_text="replicas").first.wait_for()
 
         async def toggle(secret: str) -> None:
             await page.click("#shadow")
