@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from forecasting.calendar import DAY_S, local
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, Quantiles, ordered
-from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, Features, View, view
+from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, CloseView, Features, close_view
 from forecasting.series import History, Rows
 from forecasting.training import dithered_targets, mean_load, training_rows
 
@@ -174,7 +174,7 @@ def _offsets(history: History, h: int, epsilon: float, config: NeuralConfig, *, 
     rows = training_rows(history, h, config.max_rows)
     window, last = dithered_targets(history, rows, averaged=averaged)
     offset = np.full(len(rows.h), epsilon)
-    seen = view(history, rows, offset)
+    seen = close_view(history, rows, offset)
     known = ~np.isnan(window + last + seen.level)
     windows = known.sum() * min(float(np.diff(rows.origin_s[:2]).sum()) / (h * history.step_s), 1.0)
     if windows < 1:
@@ -189,7 +189,7 @@ def _offsets(history: History, h: int, epsilon: float, config: NeuralConfig, *, 
 def predict(params: NeuralParams, history: History, rows: Rows, config: NeuralConfig = NeuralConfig()) -> Quantiles:
     """Forecast R rows; `params` has one row per workload of `history`. NaN where the recent past is empty."""
     epsilon = params.epsilon[rows.workload]
-    seen = view(history, rows, epsilon)
+    seen = close_view(history, rows, epsilon)
     heads = logs(seen, history, rows, epsilon)
     asked = params.averaged[rows.workload].astype(np.int64)
     both = np.stack([heads[np.arange(len(asked)), asked], heads[:, 2]], axis=1) + params.offsets[rows.workload]
@@ -204,7 +204,7 @@ def predict(params: NeuralParams, history: History, rows: Rows, config: NeuralCo
     return Quantiles(load[:, 0], load[:, 1], level=seen.level, ceiling=ceiling)
 
 
-def logs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> FloatArray:
+def logs(seen: CloseView, history: History, rows: Rows, epsilon: FloatArray) -> FloatArray:
     """What the shipped network says of a view: logarithms of peak, mean and last sample over the load now.
 
     (R, HEADS, Q). `epsilon`, (R,), is FLOOR of the mean load, as it was in training.
@@ -212,7 +212,7 @@ def logs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> Float
     return said(shipped(), inputs(seen, history, rows, epsilon))
 
 
-def inputs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> Features:
+def inputs(seen: CloseView, history: History, rows: Rows, epsilon: FloatArray) -> Features:
     """What the network looks at, (R, INPUTS): no unit is left in it."""
     ratios, curves = seen.features[:, :TAKEN], seen.curves
     days = curves[:, LATELY:].reshape(-1, len(NAMED), ALONG)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forecasting.calendar import DAY_S, local
 from forecasting.forecast import FloatArray, IntArray
-from forecasting.series import RECENT, History, Rows, earlier_s, gather, median_of, recent_windows
+from forecasting.series import RECENT, History, Rows, Windows, earlier_s, gather, median_of, recent_windows
 
 MISSING = np.float32(-1e30)
 LEVEL_S = 300.0
@@ -53,21 +53,72 @@ class View:
     """Largest recent sample, (R,); NaN where the recent past is empty."""
     features: Features
     """(R, F), MISSING where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseView(View):
+    """The same, and what it was made of."""
+
     curves: Features
     """The recent past and the named days' same time bucket by bucket, (R, C), MISSING where unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """The coarse blocks around the same lead window on each of the last DAYS days, (R, DAYS, …)."""
+
+    begin_s: FloatArray
+    end_s: FloatArray
+    stop_s: FloatArray
+    """End of each block."""
+    mean: FloatArray
+    maximum: FloatArray
+    """NaN where not known at the origin."""
+
+
 def view(history: History, rows: Rows, epsilon: FloatArray) -> View:
     """Compute the features of `rows`; `epsilon` is per row, (R,), positive."""
+    recent, offset = _backward(history, rows), epsilon[:, None]
+    level, base = _now(history, recent, offset)
+    return _seen(
+        history, rows, recent, (level, base, offset), _same_windows(_around(history, rows), offset, history.coarse_s)
+    )
+
+
+def close_view(history: History, rows: Rows, epsilon: FloatArray) -> CloseView:
+    """Compute the features of `rows` and the curves behind them; `epsilon` is per row, (R,), positive."""
+    recent, offset, around = _backward(history, rows), epsilon[:, None], _around(history, rows)
+    level, base = _now(history, recent, offset)
+    windows = _same_windows(around, offset, history.coarse_s)
+    seen = _seen(history, rows, recent, (level, base, offset), windows)
+    along = np.log(around.mean[:, NAMED, :ALONG] + offset[:, :, None]) - windows[0][:, NAMED, None]
+    curves = [_lately(recent, offset, base), along.reshape(len(base), ALONG * len(NAMED))]
+    return CloseView(seen.level, seen.highest, seen.features, _told(curves))
+
+
+def _backward(history: History, rows: Rows) -> Windows:
+    """The recent buckets, newest first."""
     recent = recent_windows(history, rows)
-    mean, largest = recent.mean[:, ::-1], recent.maximum[:, ::-1]
-    level = _load_now(mean, max(round(LEVEL_S / history.bucket_s), 1))
-    offset = epsilon[:, None]
-    base = np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
-    trailing, highest = _trailing(mean, largest, offset, base)
-    named, pooled, along = _days(history, rows, trailing[0][:, 3:4], base, offset)
-    features = _told([*trailing, named, pooled, _place(history, rows)])
-    return View(level, highest, features, _told([_lately(mean, largest, offset, base), along]))
+    return Windows(recent.mean[:, ::-1], recent.maximum[:, ::-1])
+
+
+def _now(history: History, recent: Windows, offset: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Load now, (R,), and its logarithm, (R, 1)."""
+    level = _load_now(recent.mean, max(round(LEVEL_S / history.bucket_s), 1))
+    return level, np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
+
+
+def _seen(
+    history: History,
+    rows: Rows,
+    recent: Windows,
+    now: tuple[FloatArray, FloatArray, FloatArray],
+    windows: tuple[FloatArray, ...],
+) -> View:
+    level, base, offset = now
+    trailing, highest = _trailing(recent.mean, recent.maximum, offset, base)
+    named, pooled = _days(windows, trailing[0][:, 3:4], base)
+    return View(level, highest, _told([*trailing, named, pooled, _place(history, rows)]))
 
 
 def _told(columns: list[FloatArray]) -> Features:
@@ -75,8 +126,9 @@ def _told(columns: list[FloatArray]) -> Features:
     return np.where(np.isnan(together), MISSING, together).astype(np.float32)
 
 
-def _lately(mean: FloatArray, largest: FloatArray, offset: FloatArray, base: FloatArray) -> FloatArray:
+def _lately(recent: Windows, offset: FloatArray, base: FloatArray) -> FloatArray:
     """Logarithms over the load now: newest minutes, means of the blocks before them, maxima of all blocks."""
+    mean, largest = recent.mean, recent.maximum
     parts = mean.reshape(len(mean), BLOCKS, BLOCK)[:, MINUTES // BLOCK :]
     present = ~np.isnan(parts)
     count, total = present.sum(axis=2), np.cumsum(np.where(present, parts, 0.0), axis=2)[:, :, -1]
@@ -111,24 +163,16 @@ def _trailing(
     return [ratios, np.where(n > 0, moved / np.maximum(n, 1), np.nan)], maxima[:, -1]
 
 
-def _days(
-    history: History, rows: Rows, recent20: FloatArray, base: FloatArray, offset: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Six ratios for each named day, (R, 6·N), six over all days, (R, 6), and the named days' blocks, (R, ALONG·N)."""
-    (before, before20, mean, peak, envelope), along = _same_windows(history, rows, offset)
+def _days(windows: tuple[FloatArray, ...], recent20: FloatArray, base: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Six ratios for each named day, (R, 6·N), and six over all days, (R, 6)."""
+    before, before20, mean, peak, envelope = windows
     over, own = peak - base, peak - before
     named = np.stack([over, mean - base, mean - before, own, before20 - base - recent20, envelope - base], axis=2)
     pooled = [_mean(own), _largest(own), median_of(own), median_of(over), _largest(over), -_largest(-over)]
-    curves = (along - before[:, NAMED, None]).reshape(len(base), ALONG * len(NAMED))
-    return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1), curves
+    return named[:, NAMED].reshape(len(base), 6 * len(NAMED)), np.stack(pooled, axis=1)
 
 
-def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[tuple[FloatArray, ...], FloatArray]:
-    """Logarithms around the same lead window on each of the last DAYS days, (R, DAYS) each.
-
-    The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it;
-    and the blocks of the named days one by one, (R, N, ALONG).
-    """
+def _around(history: History, rows: Rows) -> _Around:
     block_s = history.coarse_s
     begin_s = earlier_s(history, rows, np.arange(1, DAYS + 1))
     end_s = begin_s + (rows.h * history.step_s)[:, None]
@@ -141,7 +185,15 @@ def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[tup
     known = stop_s <= rows.origin_s[:, None, None]
     mean = np.where(known, gather(history.coarse_mean, workload, index), np.nan)
     largest = np.where(known, gather(history.coarse_maximum, workload, index), np.nan)
-    begin_s, end_s = begin_s[:, :, None], end_s[:, :, None]
+    return _Around(begin_s[:, :, None], end_s[:, :, None], stop_s, mean, largest)
+
+
+def _same_windows(around: _Around, offset: FloatArray, block_s: float) -> tuple[FloatArray, ...]:
+    """Logarithms around the same lead window on each of the last DAYS days, (R, DAYS) each.
+
+    The level just before, the level BEFORE blocks long, mean and largest sample of the window, largest mean around it.
+    """
+    begin_s, end_s, stop_s, mean = around.begin_s, around.end_s, around.stop_s, around.mean
 
     def weighed(low_s: FloatArray, high_s: FloatArray) -> FloatArray:
         share = np.maximum(np.minimum(stop_s, high_s) - np.maximum(stop_s - block_s, low_s), 0.0)
@@ -151,15 +203,15 @@ def _same_windows(history: History, rows: Rows, offset: FloatArray) -> tuple[tup
         return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
 
     inside = (stop_s > begin_s) & (stop_s - block_s < end_s)
-    around = (stop_s > begin_s - AROUND * block_s) & (stop_s - block_s < end_s + AROUND * block_s)
+    near = (stop_s > begin_s - AROUND * block_s) & (stop_s - block_s < end_s + AROUND * block_s)
     found = (
         weighed(begin_s - block_s, begin_s),
         weighed(begin_s - BEFORE * block_s, begin_s),
         weighed(begin_s, end_s),
-        _last(np.fmax.accumulate(np.where(inside, largest, np.nan), axis=2)),
-        _last(np.fmax.accumulate(np.where(around, mean, np.nan), axis=2)),
+        _last(np.fmax.accumulate(np.where(inside, around.maximum, np.nan), axis=2)),
+        _last(np.fmax.accumulate(np.where(near, mean, np.nan), axis=2)),
     )
-    return tuple(np.log(values + offset) for values in found), np.log(mean[:, NAMED, :ALONG] + offset[:, :, None])
+    return tuple(np.log(values + offset) for values in found)
 
 
 def _last(values: FloatArray) -> FloatArray:
