@@ -44,15 +44,7 @@ def launched(history: History) -> History:
     loaded, known = np.flatnonzero(history.mean[0] > 0), np.flatnonzero(~np.isnan(history.mean[0]))
     if not len(loaded) or (loaded[0] - known[0]) * history.bucket_s < IDLE_S:
         return history
-    begin_s = history.bucket_end_s - (history.mean.shape[1] - loaded[0]) * history.bucket_s
-    buckets, dead = np.arange(history.mean.shape[1]) < loaded[0], history.coarse_stops_s <= begin_s
-    return replace(
-        history,
-        mean=np.where(buckets, np.float32(np.nan), history.mean),
-        maximum=np.where(buckets, np.float32(np.nan), history.maximum),
-        coarse_mean=np.where(dead, np.float32(np.nan), history.coarse_mean),
-        coarse_maximum=np.where(dead, np.float32(np.nan), history.coarse_maximum),
-    )
+    return history.since(int(loaded[0]))
 
 
 def without_spikes(history: History, epsilon: float) -> History:

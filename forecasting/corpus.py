@@ -168,7 +168,7 @@ def _after(history: History, rng: Chance, config: CorpusConfig) -> Examples | No
     m, bucket_s = history.mean.shape[1], history.bucket_s
     age = min(max(round(np.exp(rng.uniform(np.log(YOUNGEST_S), np.log(OLDEST_S))) / bucket_s), 60), m - 8)
     cutoff = rng.integers(age, m - 4)
-    known = _born(history, cutoff - age)
+    known = history.since(cutoff - age)
     past = known.until(history.end_s - (m - cutoff) * bucket_s)
     small = neural.FLOOR * mean_load(past)
     if np.count_nonzero(~np.isnan(past.mean)) < NeuralConfig().min_rows or small <= 1e-12:
@@ -189,16 +189,3 @@ def _after(history: History, rng: Chance, config: CorpusConfig) -> Examples | No
     weight = np.clip((seen.level + epsilon) / (epsilon / neural.FLOOR), 0.1, 3.0)
     given = neural.inputs(seen, known, rows, epsilon)
     return Examples(given[there], target[there].astype(np.float32), weight[there].astype(np.float32))
-
-
-def _born(history: History, first: int) -> History:
-    """The same history with nothing known before bucket `first`."""
-    buckets = np.arange(history.mean.shape[1]) < first
-    blocks = history.coarse_stops_s <= history.end_s - (history.mean.shape[1] - first) * history.bucket_s
-    return replace(
-        history,
-        mean=np.where(buckets, np.float32(np.nan), history.mean),
-        maximum=np.where(buckets, np.float32(np.nan), history.maximum),
-        coarse_mean=np.where(blocks, np.float32(np.nan), history.coarse_mean),
-        coarse_maximum=np.where(blocks, np.float32(np.nan), history.coarse_maximum),
-    )

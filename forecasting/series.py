@@ -5,7 +5,7 @@ All workloads of one `History` share a time axis; rows are C-contiguous and redu
 result does not depend on its neighbours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,19 @@ class History:
     def samples_per_bucket(self) -> int:
         """Fine samples in one bucket."""
         return round(self.bucket_s / self.step_s)
+
+    def since(self, first: int) -> "History":
+        """Return the same history with nothing known before bucket `first`, the blocks that end there included."""
+        n = self.mean.shape[1]
+        buckets = np.arange(n) < first
+        blocks = self.coarse_stops_s <= self.bucket_end_s - (n - first) * self.bucket_s
+        return replace(
+            self,
+            mean=np.where(buckets, np.float32(np.nan), self.mean),
+            maximum=np.where(buckets, np.float32(np.nan), self.maximum),
+            coarse_mean=np.where(blocks, np.float32(np.nan), self.coarse_mean),
+            coarse_maximum=np.where(blocks, np.float32(np.nan), self.coarse_maximum),
+        )
 
     def until(self, cutoff_s: float) -> "History":
         """Return the same history as it stood at `cutoff_s`, a multiple of the bucket spacing.
