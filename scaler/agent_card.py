@@ -18,6 +18,7 @@ from rl_agent.agent import Agent, agent_from
 from rl_agent.errors import AgentError
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION, Licence
 from scaler.errors import AgentFolderError
+from scaler.files import replace_file
 
 ARRAYS, CARD = "agent.npz", "card.json"
 SHIPPED = Path(rl_agent.__file__).parent / "trained"
@@ -40,14 +41,8 @@ def write(folder: Path, agent: Agent, card: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = io.BytesIO()
     np.savez(arrays, **agent.arrays())  # type: ignore[arg-type] # every name is an array's
-    _put(folder / ARRAYS, arrays.getvalue())
-    _put(folder / CARD, f"{json.dumps(card, indent=1, allow_nan=False)}\n".encode())
-
-
-def _put(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    replace_file(folder / ARRAYS, arrays.getvalue())
+    replace_file(folder / CARD, f"{json.dumps(card, indent=1, allow_nan=False)}\n".encode())
 
 
 def read(folder: Path) -> Shipped:

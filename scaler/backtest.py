@@ -7,7 +7,6 @@ Nothing is written before everything is known, and then in one move per file: an
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from scaler.core.simulator.contest import HEATS, LIMIT, Heat, heats_of, steps_of
 from scaler.core.simulator.load import Noise
 from scaler.core.simulator.scene import Question, Scene
 from scaler.errors import RequestError
+from scaler.files import replace_file
 from scaler.heats import processes, run_heat
 from scaler.report import render
 from scaler.result import ORDER, cell, result_of
@@ -155,19 +155,6 @@ def writable(path: Path) -> None:
     nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise RequestError(f"--out {path}: {nearest} is not a folder that can be written")
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one move: a reader sees the old one or the whole new one."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
 
 
 def chosen(result: dict[str, Any], controllers: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ No history of a source holds what CPU did to which number of ready replicas, so 
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import structlog
 from scaler.core import capacity
 from scaler.core.domain import put, take
 from scaler.engine import Engine
+from scaler.files import replace_file
 from scaler.roster import Key
 
 log = structlog.get_logger("foresail.capacities")
@@ -92,9 +92,7 @@ class Capacities:
 def _write(path: Path, kept: Mapping[str, str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        new.replace(path)
+        replace_file(path, f"{json.dumps(kept)}\n".encode())
     except OSError as error:
         log.warning("capacities are not kept", error=f"{path}: {error.strerror or error}")
 

@@ -14,6 +14,7 @@ from scaler.core.domain import Workload
 from scaler.core.simulator.load import Noise
 from scaler.core.trigger import MAX_DURATION_S, duration_s
 from scaler.errors import HistoryError, RequestError
+from scaler.files import replace_file
 from scaler.printing import console
 from scaler.rangequery import fetch
 from scaler.result import ORDER
@@ -61,7 +62,7 @@ def _answer_suite(options: Mapping[str, Any], assumed: backtest.Assumptions) -> 
     answered = suite.run(found, options["out"], errors)
     summed = summary.summary(answered)
     text = json.dumps(summed, indent=1, allow_nan=False)
-    backtest.replace_file(options["out"] / "summary.json", f"{text}\n".encode())
+    replace_file(options["out"] / "summary.json", f"{text}\n".encode())
     if options["as_json"]:
         print(text)
         return

@@ -19,8 +19,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from forecasting import neural
 from forecasting.corpus import Recorded
-from scaler.backtest import replace_file, writable
+from scaler.backtest import writable
 from scaler.errors import HistoryError, RequestError
+from scaler.files import replace_file
 from scaler.trace import read_csv
 
 if TYPE_CHECKING:

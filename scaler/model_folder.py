@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from scaler.errors import StoreError
+from scaler.files import sync
 from scaler.registry import Arrays, Change, Origin, Version, as_json, digest_of, from_json, kept_of
 
 CARD, OLD_CARD, REFUSED = "card.json", "card.old.json", "card.refused.json"
@@ -152,7 +153,7 @@ class ModelFolder:
             os.link(place / CARD, link)
             link.replace(place / OLD_CARD)
         fresh.replace(place / CARD)
-        _sync(place)
+        sync(place)
         self._clean(place, {one.number for one in kept})
 
     def _clean(self, place: Path, kept: set[int]) -> None:
@@ -195,11 +196,3 @@ def _read_card(name: str, path: Path) -> tuple[Version, ...]:
     if card["check"] != _checked(json.dumps(card["versions"])):
         raise ValueError("its checksum does not fit")
     return tuple(from_json(name, one) for one in card["versions"])
-
-
-def _sync(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

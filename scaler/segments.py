@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaler.errors import StoreError
+from scaler.files import sync
 
 RECORD = np.dtype(
     [
@@ -224,7 +225,7 @@ class DayFiles:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-            self._sync(self.folder)
+            sync(self.folder)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror or error}") from error
 
@@ -243,13 +244,5 @@ class DayFiles:
         while self._unsynced:
             path = self._unsynced.pop()
             if path.exists():
-                self._sync(path)
-                self._sync(path.parent)
-
-    @staticmethod
-    def _sync(path: Path) -> None:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+                sync(path)
+                sync(path.parent)

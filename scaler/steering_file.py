@@ -6,7 +6,6 @@ Written whole and put in place at once; read again when it changes.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import structlog
 from scaler.core import steering
 from scaler.core.steering import Steering
 from scaler.errors import StoreError
+from scaler.files import replace_file
 from scaler.roster import Key
 
 log = structlog.get_logger("foresail.steering")
@@ -78,8 +78,6 @@ def annotate(var: Path, workload: str, changes: Mapping[str, str | None]) -> Non
     asked[workload] = {key: value for key, value in kept.items() if value is not None}
     try:
         var.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-        new.replace(path)
+        replace_file(path, f"{json.dumps(asked, indent=2)}\n".encode())
     except OSError as error:
         raise StoreError(f"{path}: {error}") from error

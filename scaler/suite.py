@@ -16,11 +16,12 @@ import numpy as np
 from rich.console import Console
 
 from scaler import __version__
-from scaler.backtest import Assumptions, bar, judge_here, question_of, replace_file, write
+from scaler.backtest import Assumptions, bar, judge_here, question_of, write
 from scaler.core.simulator.contest import steps_of
 from scaler.core.simulator.scene import Question, Scene
 from scaler.core.simulator.score import Tally
 from scaler.errors import HistoryError
+from scaler.files import replace_file
 from scaler.heats import processes, tell
 from scaler.result import contenders
 from scaler.summary import COMPARED, Answered

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from scaler.backtest import Assumptions, Judged, chosen, judge_here, question_of, replace_file, write
+from scaler.backtest import Assumptions, Judged, chosen, judge_here, question_of, write
 from scaler.cli import main
 from scaler.core.domain import Kind, Workload
 from scaler.core.simulator.score import cost_at
+from scaler.files import replace_file
 from scaler.result import ORDER
 from scaler.scaledobject import read
 from scaler.trace import Trace
