@@ -83,11 +83,18 @@ def test_more_replicas_cost_more_and_leave_less_short() -> None:
     assert dear[0].minute.short.sum() <= cheap[0].minute.short.sum()
 
 
-def test_a_reward_is_minus_surplus_and_shortage_by_hand() -> None:
+def test_a_reward_is_minus_surplus_shortage_and_changes_by_hand() -> None:
     state = run(TRUE)[0]
-    minute, draw = state.minute, replace(state.draw, price=np.full(24, 100.0))
-    by_hand = (minute.billed + 0.02 * minute.moved) * draw.capacity - minute.load + 10.0 * minute.deficit
-    assert reward(minute, draw) == pytest.approx(-by_hand / (4.0 * draw.mean) / 4.0)
+    draw = replace(state.draw, price=np.full(24, 100.0))
+    minute = replace(state.minute, changes=np.arange(24) % 5)
+    by_hand = (minute.billed * draw.capacity - minute.load + 10.0 * minute.deficit) / (4.0 * draw.mean)
+    assert reward(minute, draw) == pytest.approx(-(by_hand + minute.changes) / 4.0)
+
+
+def test_a_change_of_the_count_counts_once_however_large() -> None:
+    changed = np.concatenate([run(TRUE, action=action)[0].minute.changes for action in (0, 4)])
+    assert changed.max() <= 4.0
+    assert np.array_equal(changed, np.round(changed))
 
 
 @pytest.mark.parametrize(

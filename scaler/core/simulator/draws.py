@@ -289,11 +289,15 @@ def forecast_rows(draw: Draw, step: int) -> IntArray:
 
 
 def faulty(peak: FloatArray, draw: Draw, step: int) -> FloatArray:
-    """Forecasts with what is wrong with them, (B, Q)."""
-    hour = (step // 240 + draw.at) * 2_654_435_761 % 97
-    factor = np.where(draw.fault == Fault.BIAS, np.exp(draw.bias), 1.0)
-    factor = np.where((draw.fault == Fault.FALSE) & (hour < 12), 2.0, factor)
-    most = np.where(draw.fault == Fault.DROPPED, draw.usual, np.inf)
+    """Forecasts with what is wrong with them, (B, Q); late ones are another row of the history."""
+    return misled(peak, draw.fault, draw.bias, draw.usual, step // 240 + draw.at)
+
+
+def misled(peak: FloatArray, fault: IntArray, bias: FloatArray, usual: FloatArray, hour: IntArray) -> FloatArray:
+    """Forecasts (B, Q) that lean by `bias`, never exceed `usual`, or see peaks in one `hour` of eight; each (B,)."""
+    factor = np.where(fault == Fault.BIAS, np.exp(bias), 1.0)
+    factor = np.where((fault == Fault.FALSE) & (hour * 2_654_435_761 % 97 < 12), 2.0, factor)
+    most = np.where(fault == Fault.DROPPED, usual, np.inf)
     return np.asarray(np.minimum(peak * factor[:, None], most[:, None]))
 
 
