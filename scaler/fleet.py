@@ -389,16 +389,12 @@ class Fleet:
         stale_steps = np.rint(known / self.step_s).astype(np.int64)
         origin_s = np.asarray(seen.t_s - stale_steps * self.step_s, dtype=np.float64)
         questions = Rows(np.arange(len(columns.h)), origin_s, columns.h + stale_steps, origin_s)
-        said = self.predicted(rows, questions)
+        said = catalog.predict(models, self.history(rows), questions)
         self._look(rows, columns, models, seen.t_s)
         served = self.as_served(rows, said)
         self._keep(rows, said, seen.t_s, stale_steps > 0)
         parts = self._watch.parts[rows]
         return Forecasts(served.peak, served.path, served.ceiling, models.cutoff_s, models.validated, parts)
-
-    def predicted(self, rows: slice, questions: Rows) -> Quantiles:
-        """What the fitted forecasters of `rows` say, before anything learnt of their errors is applied."""
-        return catalog.predict(self._part(self.models, rows), self.history(rows), questions)
 
     def as_served(self, rows: slice | IntArray, said: Quantiles) -> Quantiles:
         """Forecasts of `rows` shifted, or replaced, by what the last look at their forecasters found."""

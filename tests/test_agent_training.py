@@ -52,9 +52,11 @@ def held() -> dict[str, Any]:
     return judged(told(), agent_training.TEST, {"agent": holding()}, SMALL)["agent"]
 
 
-def test_an_agent_that_holds_is_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+def test_an_agent_that_holds_is_all_but_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+    # It raises a forecast that lies below the load, and there are few of them.
     usual = held["blind"]["usual_price"]
-    assert usual["agent"] == usual["forecast only"]
+    assert usual["agent"]["cost"] == pytest.approx(usual["forecast only"]["cost"], rel=0.01)
+    assert usual["agent"]["short_pct"] <= usual["forecast only"]["short_pct"]
 
 
 def test_who_knows_the_capacity_leaves_less_short(held: dict[str, Any]) -> None:

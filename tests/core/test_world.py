@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from forecasting.forecast import FloatArray, IntArray
-from scaler.core.simulator.draws import Fault, Foretold, Histories, Ranges, drawn_of, faulty, log_ability
+from scaler.core.simulator.draws import (
+    Fault,
+    Foretold,
+    Histories,
+    Ranges,
+    drawn_of,
+    faulty,
+    forecast_rows,
+    log_ability,
+)
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.load import peak_ahead
 from scaler.core.simulator.world import ClusterWorld, Episode, reward
@@ -104,6 +113,31 @@ def test_a_faulty_forecast_is_wrong_by_what_it_says(fault: Fault, factor: float)
     draw = drawn_of(histories(), RANGES, np.zeros(4, np.int64), np.random.default_rng(0))
     draw = replace(draw, fault=np.full(4, fault), bias=np.full(4, 0.3), usual=np.full(4, 5.0))
     assert faulty(np.full((4, 5), 10.0), draw, 0) == pytest.approx(np.full((4, 5), 10.0 * factor))
+
+
+def test_a_fault_begins_when_it_is_drawn_to() -> None:
+    draw = drawn_of(histories(), RANGES, np.zeros(4, np.int64), np.random.default_rng(0))
+    late = replace(draw, fault=np.full(4, Fault.DELAY), delay=np.full(4, 20), since=np.full(4, 100))
+    assert np.array_equal(forecast_rows(late, 99), draw.at + 99 - draw.lag)
+    assert np.array_equal(forecast_rows(late, 100), draw.at + 80 - draw.lag)
+    low = replace(late, fault=np.full(4, Fault.BIAS), bias=np.full(4, -1.0))
+    honest = np.full((4, 5), 10.0)
+    assert np.array_equal(faulty(honest, low, 99), honest)
+    assert faulty(honest, low, 100) == pytest.approx(honest * np.exp(-1.0))
+
+
+def test_only_those_with_an_agent_have_their_forecasts_raised() -> None:
+    world, n = ClusterWorld(histories(), TRUE, 12), 12
+    draw = drawn_of(histories(), TRUE, np.arange(n) % 2, np.random.default_rng(0))
+    low = replace(draw, fault=np.full(n, Fault.BIAS), bias=np.full(n, -0.4), price=np.full(n, 50.0))
+    twice = replace(low, **{name: np.concatenate([getattr(low, name)] * 2) for name in low.__slots__})
+    rng, short = np.random.default_rng(1), np.zeros(2 * n)
+    state = world.begin(twice, rng)
+    state.fixed = np.repeat([0.0, np.nan], n)
+    for _ in range(59):
+        world.pass_minute(state, rng)
+        short += state.minute.short / state.draw.mean
+    assert short[n:].sum() < 0.9 * short[:n].sum()
 
 
 def test_twins_meet_the_same_chance() -> None:

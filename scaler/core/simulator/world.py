@@ -141,7 +141,7 @@ class ClusterWorld:
     def observe(self, state: Episode) -> FloatArray:
         """What a live controller could see, (B, O)."""
         price, belief = state.draw.price, _belief(state)
-        need = learned.need_range(state.forecasts, state.seen, price, belief, state.learned)[1]
+        need = learned.need_range(_relied_on(state), state.seen, price, belief, state.learned)[1]
         return learned.encode(state.seen, state.forecasts, need, price, state.fleet, state.learned)
 
     def hidden(self, state: Episode) -> FloatArray:
@@ -237,7 +237,7 @@ class ClusterWorld:
 
     def _decide(self, state: Episode) -> None:
         """The service's decision in mode Normal, at the world's price."""
-        seen, asked, fleet, price = state.seen, state.forecasts, state.fleet, state.draw.price
+        seen, asked, fleet, price = state.seen, _relied_on(state), state.fleet, state.draw.price
         belief = _belief(state)
         low, high = learned.need_range(asked, seen, price, belief, state.learned)
         wanted = guardrails.steadied(low, high, seen.replicas)
@@ -255,7 +255,7 @@ class ClusterWorld:
             replicas=seen.replicas,
             reactive=counts[:, 0],
             foreseen=high,
-            upper=asked.peak[:, guardrails.UPPER],
+            upper=state.forecasts.peak[:, guardrails.UPPER],
             active=np.ones(len(high), np.bool_),
         )
         state.decided, _, state.guard = guardrails.guard(wanted, tick, state.guard, belief)
@@ -289,6 +289,12 @@ def _belief(state: Episode) -> Workloads:
     own = learned.believed(state.fleet, state.learned)
     fixed = state.fleet.capacity * np.exp(-state.fixed)
     return replace(own, capacity=np.where(np.isnan(state.fixed), own.capacity, fixed))
+
+
+def _relied_on(state: Episode) -> Forecasts:
+    """The forecasts as they are decided with: raised where they lately missed, for those that have an agent."""
+    raised = learned.raised(state.forecasts, state.fleet, state.learned)
+    return replace(raised, peak=np.where(np.isnan(state.fixed)[:, None], raised.peak, state.forecasts.peak))
 
 
 def reward(minute: Minute, draw: Draw) -> FloatArray:
