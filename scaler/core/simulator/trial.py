@@ -100,8 +100,7 @@ def learning() -> Entrant:
         fleet, seen = take(state.fleet, rows), take(state.seen, rows)
         before = kept.pop() if kept else capacity.initial_state(len(rows))
         work = np.where(fleet.queue, np.nan, seen.load)
-        with np.errstate(over="ignore"):  # an idle world's line is vertical: that is no capacity either
-            now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
+        now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
         kept.append(now)
         used = fleet.capacity * np.exp(-state.fixed[rows])
         state.fixed[rows] = -np.log(capacity.in_force(used, now.load, fleet.capacity) / fleet.capacity)
