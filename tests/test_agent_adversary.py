@@ -1,6 +1,7 @@
-"""The benchmark of bad forecasts: what is wrong begins when it should, and the agent is no worse than the rule.
+"""The benchmarks of the shipped agent, in small: bad forecasts, and days with a hidden capacity.
 
-A hundredth of the benchmark: six generated loads instead of a hundred recorded ones, and three hours instead of a day.
+A hundredth of the bad forecasts: six generated loads instead of a hundred recorded ones, and three hours instead of a
+day.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import agent_long
 from benchmarks.agent_adversary import EVILS, FIRST_HOUR, SHORT, Lived, Suffered, failures, interval, lines_of, suffered
 from scaler import agent_card
 from scaler.core.simulator.draws import Foretold
@@ -56,3 +58,17 @@ def test_an_interval_holds_the_mean() -> None:
     low, high = interval(np.arange(50.0))
     assert low < 24.5 < high
     assert high - low == pytest.approx(2 * 1.96 * np.arange(50.0).std() / np.sqrt(50), rel=0.1)
+
+
+def test_who_learns_or_is_told_the_capacity_stands_beside_the_agent(
+    told: list[Foretold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_long, "PRICES", agent_long.PRICES[::4])
+    short = imagined("too short", 0.2, np.random.default_rng(1), queue=False)
+    names, found = agent_long.compared([*told[:2], short], agent_card.read(Path("shipped")).agent, day=60)
+    assert names == ["load 0", "load 1"]
+    learnt, _, known, agent = found
+    assert [one.cost.shape for one in (learnt, known, agent)] == [(4, 4)] * 3
+    assert not np.array_equal(agent.cost, learnt.cost)
+    assert not np.array_equal(known.cost, learnt.cost)
+    assert sum(line.startswith("| ") for line in agent_long.lines_of(names, found)) == 5
