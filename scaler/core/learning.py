@@ -21,7 +21,7 @@ from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
 from scaler.core import gate, hpa, price, trust, watch
 from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
 from scaler.core.gate import Losses
-from scaler.core.policies import predictive_range, reactive_rules
+from scaler.core.policies import predictive_range, reactive_rules, worth
 
 REPLAY_S = 3 * DAY_S
 """Longest stretch before a cutoff over which the price is replayed."""
@@ -194,7 +194,7 @@ def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: Floa
         load = np.where(moment_s > begin_s, load, np.nan)
         alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
         now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], load, said.ceiling[:, bucket])
-        needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
+        needs = predictive_range(now, worth(price.price_of(state), coarse), no_backlog, coarse)
         # A queue's history holds its arrivals; what the rule would have made of its depth is not known.
         yardstick = np.where(fleet.queue, UNBOUNDED, alone[:, 0])
         state = price.step(state, load, needs, yardstick, coarse, (needs[0] >= 0) & ~np.isnan(load))

@@ -28,6 +28,8 @@ CALIBRATED_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds of the rules that are calibrated."""
 PRICES: FloatArray = np.geomspace(8.0, 8000.0, 20)
 """R, the knob of what is ours."""
+AIMS: FloatArray = np.geomspace(0.1, 2.5, 20)
+"""The knob of what is ours for queues: the age that it is told is wanted, in wanted ages."""
 MARGINS: FloatArray = np.geomspace(0.6, 2.0, 41)
 """The knob of a forecast whose capacity may be wrong, 3 % apart …"""
 MARGIN_PRICE = 50.0
@@ -54,6 +56,8 @@ class Entrant:
     """Of the HPA on the metric itself, as a share of what a replica bears, (K,); empty where forecasts are used."""
     window_s: FloatArray = field(default_factory=lambda: np.empty(0))
     """Its stabilization window, (K,)."""
+    aim: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Age of a queue's oldest message that it is told is wanted, as a share of what is, (K,); empty for just that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,17 @@ class Found:
     """Share of the load per bin of ages, (K, W, A)."""
 
 
-def forecast_only(name: str = "forecast only") -> Entrant:
-    """The service without an agent, over its price."""
-    return Entrant(name, PRICES, np.zeros(len(PRICES)))
+def ours(name: str, *, queue: bool, factor: float = 0.0, pilot: Pilot | None = None) -> Entrant:
+    """What is ours over its knob: the price of a short replica, for queues the wanted age."""
+    if queue:
+        n = len(AIMS)
+        return Entrant(name, np.full(n, MARGIN_PRICE), np.full(n, factor), pilot, aim=AIMS)
+    return Entrant(name, PRICES, np.full(len(PRICES), factor), pilot)
+
+
+def forecast_only(name: str = "forecast only", *, queue: bool = False) -> Entrant:
+    """The service without an agent."""
+    return ours(name, queue=queue)
 
 
 def with_margin() -> Entrant:
@@ -83,13 +95,13 @@ def with_margin() -> Entrant:
     return Entrant(MARGIN, np.full(len(MARGINS), MARGIN_PRICE), np.log(MARGINS))
 
 
-def knowing() -> Entrant:
+def knowing(*, queue: bool = False) -> Entrant:
     """Forecast-only that is told what a replica bears: nobody can have that."""
 
     def pilot(state: Episode, rows: IntArray) -> None:
         state.fixed[rows] = -log_ability(state.draw, state.step)[rows]
 
-    return Entrant(KNOWING, PRICES, np.zeros(len(PRICES)), pilot)
+    return ours(KNOWING, queue=queue, pilot=pilot)
 
 
 def learning() -> Entrant:
@@ -160,10 +172,9 @@ def _begun(world: ClusterWorld, base: Draw, entrants: Sequence[Entrant], rng: np
     draw = replace(take(base, np.tile(np.arange(n_worlds), len(price))), price=np.repeat(price, n_worlds))
     state = world.begin(draw, rng)
     state.fixed = np.repeat(np.concatenate([entrant.factor for entrant in entrants]), n_worlds)
-    threshold, window_s = (
-        np.repeat(np.concatenate([_padded(getattr(one, name), len(one.price)) for one in entrants]), n_worlds)
-        for name in ("threshold", "window_s")
-    )
+    threshold, window_s = (_padded(entrants, name, np.nan, n_worlds) for name in ("threshold", "window_s"))
+    told_s = state.fleet.latency_target_s * np.where(draw.queue, _padded(entrants, "aim", 1.0, n_worlds), 1.0)
+    state.fleet = replace(state.fleet, latency_target_s=told_s)
     state.raw = ~np.isnan(threshold)
     if state.raw.any():
         target = np.where(state.raw, threshold * draw.stated * np.where(draw.queue, draw.patience_s, 1.0), 1.0)
@@ -177,8 +188,13 @@ def _begun(world: ClusterWorld, base: Draw, entrants: Sequence[Entrant], rng: np
     return state
 
 
-def _padded(values: FloatArray, n: int) -> FloatArray:
-    return values if len(values) else np.full(n, np.nan)
+def _padded(entrants: Sequence[Entrant], name: str, otherwise: float, n_worlds: int) -> FloatArray:
+    """A setting of all rows, `otherwise` for entrants that do not have it."""
+    values = [getattr(one, name) for one in entrants]
+    filled = [
+        own if len(own) else np.full(len(one.price), otherwise) for one, own in zip(entrants, values, strict=True)
+    ]
+    return np.repeat(np.concatenate(filled), n_worlds)
 
 
 def _rows(entrants: Sequence[Entrant], n_worlds: int) -> list[IntArray]:

@@ -116,7 +116,9 @@ class ClusterWorld:
         """Start the clusters of worlds that were drawn."""
         fleet, n = fleet_of(draw), len(draw.price)
         seen, asked = _nothing_seen(n), self._forecasts(draw, 0)
-        first = np.maximum(policies.predictive_range(asked, draw.price, np.zeros(n), fleet)[1], 1)
+        first = np.maximum(
+            policies.predictive_range(asked, policies.worth(draw.price, fleet), np.zeros(n), fleet)[1], 1
+        )
         rules = replace(shipped_rules(n, (0.1, 1, int(fleet.maximum[0]))), tolerance_up=fleet.tolerance)
         episode = Episode(
             draw=draw,
@@ -142,7 +144,7 @@ class ClusterWorld:
 
     def observe(self, state: Episode) -> FloatArray:
         """What a live controller could see, (B, O)."""
-        price, belief = state.draw.price, _belief(state)
+        price, belief = _worth(state), _belief(state)
         need = learned.need_range(state.forecasts, state.seen, price, belief, state.learned)[1]
         return learned.encode(state.seen, state.forecasts, need, price, state.fleet, state.learned)
 
@@ -239,7 +241,7 @@ class ClusterWorld:
 
     def _decide(self, state: Episode) -> None:
         """The service's decision in mode Normal, at the world's price."""
-        seen, asked, fleet, price = state.seen, state.forecasts, state.fleet, state.draw.price
+        seen, asked, fleet, price = state.seen, state.forecasts, state.fleet, _worth(state)
         belief = _belief(state)
         low, high = learned.need_range(asked, seen, price, belief, state.learned)
         wanted = guardrails.steadied(low, high, seen.replicas)
@@ -286,6 +288,10 @@ class ClusterWorld:
                 moved > 0,
             ]
         )
+
+
+def _worth(state: Episode) -> FloatArray:
+    return policies.worth(state.draw.price, state.fleet)
 
 
 def _belief(state: Episode) -> Workloads:
