@@ -1,7 +1,7 @@
 """From histories to an agent and its card, or to an honest refusal.
 
-    histories with forecasts → training worlds → one run per seed → validation: the seed that is best where it is worst
-    → test: what it costs against forecast-only, family by condition → gate → card
+    histories with forecasts → training worlds → one run per seed → validation: the seed that is cheapest on average
+    → gate: where it is surely cheaper than forecast-only → test: what every seed costs → card
 
 Interrupted, a run goes on from the newest checkpoint of each seed.
 """
@@ -198,10 +198,10 @@ def passes(figures: Mapping[str, Any]) -> bool:
     return bool(enough and high is not None and high < 1.0 and worst <= WORST)
 
 
-def worst_of(figures: Mapping[str, Mapping[str, Any]]) -> float:
-    """The ratio of the worst condition that can be passed, inf where it is undefined: by this a seed is chosen."""
+def mean_ratio(figures: Mapping[str, Mapping[str, Any]]) -> float:
+    """Geometric mean of the ratios where an agent may pass, inf where one is undefined: by this a seed is chosen."""
     ratios = [figures[condition]["ratio"] for condition in CONDITIONS]
-    return max(float("inf") if ratio is None else float(ratio) for ratio in ratios)
+    return float("inf") if None in ratios else float(np.exp(np.log(ratios).mean()))
 
 
 def judged(
@@ -220,7 +220,7 @@ def judged(
 def card_of(
     told: Sequence[Foretold], plan: Plan, chosen: str, table: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The card: validation decides who passes, the test part is shown."""
+    """The card: validation decides who is chosen and where it passes, the test part is shown; both by seed."""
     validation = table[chosen]
     passed = [[plan.family, condition] for condition in CONDITIONS if passes(validation[condition])]
     return {
@@ -233,9 +233,20 @@ def card_of(
         "worlds": asdict(Ranges()),
         "plan": asdict(plan),
         "seed": chosen,
-        "seeds": {name: {one: figures["ratio"] for one, figures in by.items()} for name, by in table.items()},
+        "seeds": {name: {"validation": _spread(table[name]), "test": _spread(test[name])} for name in table},
         "validation": validation,
-        "test": test,
+        "test": test[chosen],
+    }
+
+
+def _spread(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        condition: {
+            "ratio": one["ratio"],
+            "ratio_95": one["ratio_95"],
+            "events_per_hour": list(one["events_per_hour"].values()),
+        }
+        for condition, one in figures.items()
     }
 
 

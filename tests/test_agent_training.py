@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from rl_agent.agent import Agent
 from scaler import agent_card, agent_training, command_train_agent
-from scaler.agent_training import Plan, judged, long_enough, passes, worst_of
+from scaler.agent_training import Plan, judged, long_enough, mean_ratio, passes
 from scaler.cli import main
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION
 from scaler.core.simulator import trial
@@ -52,9 +52,11 @@ def held() -> dict[str, Any]:
     return judged(told(), agent_training.TEST, {"agent": holding()}, SMALL)["agent"]
 
 
-def test_an_agent_that_holds_is_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+def test_an_agent_that_holds_is_all_but_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+    # It raises a forecast that lies below the load, and there are few of them.
     usual = held["blind"]["usual_price"]
-    assert usual["agent"] == usual["forecast only"]
+    assert usual["agent"]["cost"] == pytest.approx(usual["forecast only"]["cost"], rel=0.01)
+    assert usual["agent"]["short_pct"] <= usual["forecast only"]["short_pct"]
 
 
 def test_who_knows_the_capacity_leaves_less_short(held: dict[str, Any]) -> None:
@@ -73,11 +75,11 @@ def test_an_agent_that_is_not_surely_cheaper_does_not_pass(held: dict[str, Any])
     assert not passes({**better, "by_history": {**fair, "load 0": {"ratio": 1.06}}})
 
 
-def test_a_seed_is_judged_by_its_worst_condition() -> None:
+def test_a_seed_is_judged_by_the_mean_of_its_ratios() -> None:
     figures: dict[str, dict[str, Any]] = {condition: {"ratio": 0.9} for condition in CONDITIONS}
-    assert worst_of(figures) == 0.9
-    assert worst_of({**figures, "cpu": {"ratio": 1.2}}) == 1.2
-    assert worst_of({**figures, "cpu": {"ratio": None}}) == float("inf")
+    assert mean_ratio(figures) == pytest.approx(0.9)
+    assert mean_ratio({**figures, "cpu": {"ratio": 0.8}}) == pytest.approx(0.9 * (0.8 / 0.9) ** (1 / 3))
+    assert mean_ratio({**figures, "cpu": {"ratio": None}}) == float("inf")
 
 
 def test_a_history_too_short_for_an_episode_is_left_out() -> None:
@@ -177,6 +179,9 @@ def test_training_goes_on_ends_with_a_card_and_says_where_it_lost(
     kept = agent_card.read(out)
     assert set(kept.card["test"]) == {"blind", "cpu", "cpu and latency", "faulty forecasts"}
     assert kept.card["passed"] + kept.card["refused"] != []
+    assert list(kept.card["seeds"]) == ["seed 0"]
+    ratio = kept.card["validation"]["blind"]["ratio"]
+    assert kept.card["seeds"]["seed 0"]["validation"]["blind"]["ratio"] == ratio
     assert any("worst on load" in line for line in lines)
     assert json.loads((out / "card.json").read_text())["worlds"]["wrong"] == Ranges().wrong
 

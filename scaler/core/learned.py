@@ -86,6 +86,10 @@ OBSERVATION = (
     "beyond the forecast",
 )  # fmt: skip
 """What the agent sees, in order; an absent signal is 0 beside its `present`."""
+MISSED = 10
+"""Which of TRAILING tells how far the forecast's median lay above the load, …"""
+ABOVE = 0.03
+"""… and how far it lies above it at least, as a logarithm: largest loads exceed means."""
 CPU_EVIDENCE, LATENCY_EVIDENCE = 5, 7
 """Which of TRAILING say whether CPU and latency are being read, …"""
 READ = 0.2
@@ -312,6 +316,18 @@ def need_range(
     clearing = policies.clearing_rate(forecasts.peak, seen, belief)
     low, high = policies.predictive_range(forecasts, price, clearing, belief)
     return tuple(np.where(need == UNKNOWN, need, np.maximum(need + state.extra, 0)) for need in (low, high))  # type: ignore[return-value]
+
+
+def raised(forecasts: Forecasts, fleet: Workloads, state: Learned) -> Forecasts:
+    """The forecasts, raised by what their median has lately lain too low; those of queues as they are.
+
+    The largest load of the minutes to come is not below the mean of the last ones, unless load falls faster than it
+    does: a forecast that goes on saying so is too low, whatever was learnt of it.
+    """
+    mean, weight = trailing(state)
+    known = (weight[:, MISSED] > READ) & ~fleet.queue
+    missed = np.where(known, np.minimum(np.maximum(ABOVE - mean[:, MISSED], 0.0), LARGEST), 0.0)
+    return replace(forecasts, peak=forecasts.peak * np.exp(missed)[:, None]) if missed.any() else forecasts
 
 
 CONDITIONS = ("blind", "cpu", "cpu and latency")

@@ -9,7 +9,7 @@ from forecasting import drift
 from forecasting.forecast import FloatArray
 from scaler.core import learned
 from scaler.core.domain import Forecasts, Kind, Observations, Workload, Workloads, columns_of
-from scaler.core.learned import BEYOND, HOLD, LARGEST, MOVES, OBSERVATION, Learned
+from scaler.core.learned import ABOVE, BEYOND, HOLD, LARGEST, MOVES, OBSERVATION, Learned
 
 CAPACITY = 10.0
 
@@ -163,3 +163,23 @@ def test_a_replica_for_a_minute_is_gone_with_the_next_move() -> None:
     state = learned.moved(np.array([extra]), fleet(), learned.initial_state(1))
     assert state.extra[0] == 2
     assert learned.moved(np.array([HOLD]), fleet(), state).extra[0] == 0
+
+
+def test_a_forecast_that_lies_below_the_load_for_minutes_is_raised_to_it() -> None:
+    low = replace(forecasts(), peak=0.5 * forecasts().peak)
+    state = learned.initial_state(1)
+    for _ in range(120):
+        state = learned.remember(seen(load=80.0), low, fleet(), state)
+    raised = learned.raised(low, fleet(), state)
+    assert raised.peak[0, 0] == pytest.approx(80.0 * np.exp(ABOVE), rel=0.03)
+    assert np.array_equal(raised.peak / low.peak, np.full((1, 5), raised.peak[0, 0] / low.peak[0, 0]))
+
+
+def test_an_honest_forecast_and_one_of_a_queue_are_left_as_they_are() -> None:
+    honest = forecasts()
+    assert learned.raised(honest, fleet(), after(120, seen())) is honest
+    low = replace(forecasts(), peak=0.5 * forecasts().peak)
+    waiting = learned.initial_state(1)
+    for _ in range(120):
+        waiting = learned.remember(seen(arrivals=80.0), low, fleet(queue=True), waiting)
+    assert learned.raised(low, fleet(queue=True), waiting) is low

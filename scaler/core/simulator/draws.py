@@ -185,6 +185,8 @@ class Draw:
     read: BoolArray
     """Which of CPU, memory, latency and queue depth are read, (B, 4)."""
     fault: IntArray
+    since: IntArray
+    """Step of the episode from which forecasts have their fault."""
     bias: FloatArray
     delay: IntArray
     usual: FloatArray
@@ -245,6 +247,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
         cpu_scale=rng.uniform(*ranges.cpu_scale, n),
         read=np.stack([cpu, cpu, latency, queue], axis=1),
         fault=fault,
+        since=np.zeros(n, np.int64),
         bias=ranges.bias * rng.uniform(-1.0, 1.0, n),
         delay=rng.integers(1, ranges.delay + 1, size=n),
         usual=histories.usual[history],
@@ -282,18 +285,23 @@ def log_ability(draw: Draw, step: int) -> FloatArray:
     return np.asarray(np.minimum(np.maximum(moved, np.log1p(-draw.widest)), np.log1p(draw.widest)))
 
 
+def fault_at(draw: Draw, step: int) -> IntArray:
+    """What is wrong with the forecasts at a step of the episode, (B,)."""
+    return np.where(step >= draw.since, draw.fault, Fault.NONE)
+
+
 def forecast_rows(draw: Draw, step: int) -> IntArray:
     """Which step's forecast is had at a step of the episode, (B,)."""
-    late = np.where(draw.fault == Fault.DELAY, draw.delay, 0)
+    late = np.where(fault_at(draw, step) == Fault.DELAY, draw.delay, 0)
     return np.asarray(draw.at + step - draw.lag - late)
 
 
 def faulty(peak: FloatArray, draw: Draw, step: int) -> FloatArray:
     """Forecasts with what is wrong with them, (B, Q)."""
-    hour = (step // 240 + draw.at) * 2_654_435_761 % 97
-    factor = np.where(draw.fault == Fault.BIAS, np.exp(draw.bias), 1.0)
-    factor = np.where((draw.fault == Fault.FALSE) & (hour < 12), 2.0, factor)
-    most = np.where(draw.fault == Fault.DROPPED, draw.usual, np.inf)
+    fault, hour = fault_at(draw, step), (step // 240 + draw.at) * 2_654_435_761 % 97
+    factor = np.where(fault == Fault.BIAS, np.exp(draw.bias), 1.0)
+    factor = np.where((fault == Fault.FALSE) & (hour < 12), 2.0, factor)
+    most = np.where(fault == Fault.DROPPED, draw.usual, np.inf)
     return np.asarray(np.minimum(peak * factor[:, None], most[:, None]))
 
 

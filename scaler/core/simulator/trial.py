@@ -112,8 +112,7 @@ def learning() -> Entrant:
         fleet, seen = take(state.fleet, rows), take(state.seen, rows)
         before = kept.pop() if kept else capacity.initial_state(len(rows))
         work = np.where(fleet.queue, np.nan, seen.load)
-        with np.errstate(over="ignore"):  # an idle world's line is vertical: that is no capacity either
-            now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
+        now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
         kept.append(now)
         used = fleet.capacity * np.exp(-state.fixed[rows])
         state.fixed[rows] = -np.log(capacity.in_force(used, now.load, fleet.capacity) / fleet.capacity)
@@ -141,25 +140,30 @@ def trial(
 
     The first `settling` minutes are not judged.
     """
-    histories, ranges = world.histories, world.ranges
-    base = drawn_of(histories, ranges, np.repeat(np.arange(len(histories.names)), variants), rng)
+    base = drawn_of(world.histories, world.ranges, np.repeat(np.arange(len(world.histories.names)), variants), rng)
+    return contest(world, entrants, base, range(settling, world.ranges.steps // SYNCS), rng)
+
+
+def contest(
+    world: ClusterWorld, entrants: Sequence[Entrant], base: Draw, judged: range, rng: np.random.Generator
+) -> list[Found]:
+    """Let all entrants meet the drawn worlds, and judge the given minutes; nothing comes after them."""
     n_worlds = len(base.price)
     state = _begun(world, base, entrants, rng)
     rows = _rows(entrants, n_worlds)
     n = len(state.fixed)
     sums, ages, everyone = np.zeros((5, n)), np.zeros((n, len(AGE_EDGES))), np.arange(n)
-    minutes = ranges.steps // SYNCS
-    for minute in range(minutes):
+    for minute in range(judged.stop):
         for entrant, own in zip(entrants, rows, strict=True):
             if entrant.pilot is not None:
                 entrant.pilot(state, own)
         world.pass_minute(state, rng)
-        if minute >= settling:
+        if minute in judged:
             done = state.minute
             sums += [done.load, done.short, done.billed, done.needed, done.changes]
             age = np.searchsorted(AGE_EDGES, state.served.latency_s / state.draw.patience_s, side="right") - 1
             ages[everyone, age] += done.load
-    hours = (minutes - settling) / 60.0
+    hours = len(judged) / 60.0
     return [
         _found(entrant, sums[:, own], ages[own], n_worlds, hours) for entrant, own in zip(entrants, rows, strict=True)
     ]

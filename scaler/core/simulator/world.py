@@ -40,8 +40,8 @@ WARM_STEPS, DRAIN_STEPS = 4, 2
 """A minute in which a new replica warms up, and half a minute in which an old one drains."""
 PRICE_OF_SHORTAGE = 0.1
 """What R weighs in the reward: at R = 32, the level 0.97, a short minute costs as much as three times its need."""
-PRICE_OF_MOVING = 0.02
-"""Of a change by one replica, in replica-syncs."""
+PRICE_OF_CHANGE = 1.0
+"""Of a change of the count, by however many: what a sync's load costs to serve, and more where R is high."""
 NORMALISED = 0.03
 """The reward is divided by 1 + this · R: rewards that differ a hundredfold between episodes drown each other."""
 LARGEST_DEFICIT = 1.0
@@ -64,10 +64,8 @@ class Minute:
     billed: FloatArray
     needed: FloatArray
     """Replica-syncs of which every one was needed."""
-    moved: FloatArray
-    """Replicas by which the count changed."""
     changes: FloatArray
-    """How often it changed."""
+    """How often the count changed."""
 
 
 @dataclass(slots=True)
@@ -145,7 +143,7 @@ class ClusterWorld:
     def observe(self, state: Episode) -> FloatArray:
         """What a live controller could see, (B, O)."""
         price, belief = _worth(state), _belief(state)
-        need = learned.need_range(state.forecasts, state.seen, price, belief, state.learned)[1]
+        need = learned.need_range(_relied_on(state), state.seen, price, belief, state.learned)[1]
         return learned.encode(state.seen, state.forecasts, need, price, state.fleet, state.learned)
 
     def hidden(self, state: Episode) -> FloatArray:
@@ -241,7 +239,7 @@ class ClusterWorld:
 
     def _decide(self, state: Episode) -> None:
         """The service's decision in mode Normal, at the world's price."""
-        seen, asked, fleet, price = state.seen, state.forecasts, state.fleet, _worth(state)
+        seen, asked, fleet, price = state.seen, _relied_on(state), state.fleet, _worth(state)
         belief = _belief(state)
         low, high = learned.need_range(asked, seen, price, belief, state.learned)
         wanted = guardrails.steadied(low, high, seen.replicas)
@@ -259,7 +257,7 @@ class ClusterWorld:
             replicas=seen.replicas,
             reactive=counts[:, 0],
             foreseen=high,
-            upper=asked.peak[:, guardrails.UPPER],
+            upper=state.forecasts.peak[:, guardrails.UPPER],
             active=np.ones(len(high), np.bool_),
         )
         state.decided, _, state.guard = guardrails.guard(wanted, tick, state.guard, belief)
@@ -275,7 +273,6 @@ class ClusterWorld:
         enough = self._bears(state) * ready
         excess = np.where(draw.queue, state.served.latency_s / draw.patience_s, load / np.maximum(enough, 1e-12)) - 1.0
         short = load * (excess > SLACK)
-        moved = np.abs(state.pods.replicas - before)
         needed = np.maximum(np.ceil(load / self._bears(state) - SLACK), 1.0)
         return np.stack(
             [
@@ -284,8 +281,7 @@ class ClusterWorld:
                 short * (1.0 + np.minimum(excess, LARGEST_DEFICIT)),
                 state.pods.billed,
                 needed,
-                moved,
-                moved > 0,
+                state.pods.replicas != before,
             ]
         )
 
@@ -301,12 +297,21 @@ def _belief(state: Episode) -> Workloads:
     return replace(own, capacity=np.where(np.isnan(state.fixed), own.capacity, fixed))
 
 
+def _relied_on(state: Episode) -> Forecasts:
+    """The forecasts as they are decided with: raised where they lately missed, for those that have an agent."""
+    raised = learned.raised(state.forecasts, state.fleet, state.learned)
+    return replace(raised, peak=np.where(np.isnan(state.fixed)[:, None], raised.peak, state.forecasts.peak))
+
+
 def reward(minute: Minute, draw: Draw) -> FloatArray:
-    """Minus what replicas beyond the load cost, minus what shortage costs at the price R, in mean loads. (B,)"""
-    per_load = 1.0 / (SYNCS * draw.mean)
-    surplus = (minute.billed + PRICE_OF_MOVING * minute.moved) * draw.capacity - minute.load
+    """Minus what replicas beyond the load cost, shortage at the price R and changes, in mean loads. (B,)
+
+    A change costs as much in a normalised reward at any R: where shortage is dear, a flicker would be for nothing.
+    """
+    surplus = minute.billed * draw.capacity - minute.load
     penalty = PRICE_OF_SHORTAGE * draw.price * minute.deficit
-    return np.asarray(-(surplus + penalty) * per_load / (1.0 + NORMALISED * draw.price))
+    lost = (surplus + penalty) / (draw.mean * (1.0 + NORMALISED * draw.price))
+    return np.asarray(-(lost + PRICE_OF_CHANGE * minute.changes) / SYNCS)
 
 
 def _mixed(load: FloatArray, ready: IntArray, able: FloatArray, before: Served, n_rates: int) -> Served:
