@@ -54,6 +54,9 @@ SHORT_PCT = 1.0
 SHORT_PCTS = (0.5, 1.0, 2.0, 5.0)
 WORST = 1.05
 """On no history may the agent be dearer than this."""
+QUEUE_PRICE, QUEUE_PATIENCE = (20.0, 20.0), (0.7, 4.0)
+"""Price of a late message, and wanted ages in lead times, in the worlds in which a queue's agent is trained: its knob is
+the wanted age. At this price some messages in twenty are worth leaving late."""
 SAMPLES = 400
 """Of the bootstrap."""
 WORLDS_OF: Mapping[str, Mapping[str, float]] = {
@@ -106,9 +109,10 @@ def school(told: Sequence[Foretold], plan: Plan) -> ClusterWorld:
     rng = np.random.default_rng(77)
     queue = plan.family == "queue"
     made = [imagined(f"imagined {i + 1}", IMAGINED_DAYS, rng, queue=queue) for i in range(IMAGINED)]
-    return ClusterWorld(
-        Histories.of([*(one.part(*TRAINING) for one in told), *made]), Ranges(steps=plan.episode_steps), plan.worlds
-    )
+    ranges = Ranges(steps=plan.episode_steps)
+    if queue:
+        ranges = replace(ranges, price=QUEUE_PRICE, patience=QUEUE_PATIENCE)
+    return ClusterWorld(Histories.of([*(one.part(*TRAINING) for one in told), *made]), ranges, plan.worlds)
 
 
 def tried(

@@ -133,12 +133,13 @@ def test_what_stays_between_both_prices_is_said_to_stay() -> None:
 def test_a_backlog_asks_for_its_share() -> None:
     kept = some_record(3, peak=160.0, clearing=80.0, predictive=3)
     assert bound_of(kept, 0, queue=False).load == pytest.approx(160.0)
-    assert (
-        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC, and the backlog takes 80; "
-        "at 95 per replica that asks for 3 replicas."
-    ) in said(kept, queue=True)
-    bought = some_record(2, peak=160.0, clearing=80.0, predictive=2)
-    assert "that asks for 3 replicas, of which 2 will do: messages may wait." in said(bought, queue=True)
+    asked = (
+        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC; for half of them and the "
+        "backlog's 80, at 95 per replica, 2 replicas are worth keeping"
+    )
+    assert f"{asked}." in said(some_record(2, peak=160.0, clearing=80.0, predictive=2), queue=True)
+    bought = some_record(1, peak=160.0, clearing=80.0, predictive=1)
+    assert f"{asked}, of which 1 will do: messages may wait." in said(bought, queue=True)
     held = bound_of(
         some_record(30, capacity=10.0, peak=[100.0, 180.0, 240.0, 290.0, 310.0], clearing=80.0), 0, queue=False
     )

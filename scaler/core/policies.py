@@ -71,6 +71,9 @@ RHO = 3.0
 PATIENCE = 2
 """A queue buys where those worth keeping are more than so many times what runs: a start is paid for a lead time without
 serving, and messages may wait."""
+AT_ONCE = 0.5
+"""Share of a queue's foreseen arrivals that replicas are planned for at once; the rest may become backlog, and is
+cleared as such: so a short burst is spread over the wanted age, and what was foreseen too high costs half."""
 WAITING = 0.5
 """Share of the probability that more comes than is planned for, per lead time that messages may wait for a replica."""
 
@@ -96,13 +99,13 @@ def predictive_range(
 def predictive_need(said: Forecasts | Quantiles, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
     """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), of the shape of `level`.
 
-    Several levels at once stand along a leading axis, (K, B).
+    Of a queue's arrivals AT_ONCE counts. Several levels at once stand along a leading axis, (K, B).
     UNKNOWN where there is no forecast, or a queue whose capacity was not stated. Ratios of loads below a quarter of a
     replica mean nothing, so that much is added before logarithms are taken.
     """
     upper = np.fmin(at_level(said.peak, level, 0.25 * fleet.capacity), said.ceiling)
     upper = np.where(np.isnan(said.peak[:, 0]), np.nan, upper)
-    need = replicas_for(upper + clearing, fleet.capacity)
+    need = replicas_for(np.where(fleet.queue, AT_ONCE * upper, upper) + clearing, fleet.capacity)
     return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
 
 

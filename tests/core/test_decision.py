@@ -297,9 +297,8 @@ def test_a_queue_is_priced_by_its_arrivals():
     seen = some_observations(load=500.0, arrivals=80.0, replicas=10, ready=10)
     made, state = one(seen=seen, queue=True, latency_target_s=60.0, lead_s=60.0)
     assert state.price.load[0] == 80.0
-    # (500 + (100 − 100) · 60) / 45 = 11.1 beside arrivals of 100: 12 are worth keeping, 6 worth buying, 10 run. The
-    # floor is the reactive rule's 20.
-    assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (10, 20, 20)
+    # (500 + (100 − 100) · 60) / 45 = 11.1 beside half of 100: 7 are worth keeping. The floor is the reactive rule's 20.
+    assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (7, 20, 20)
 
 
 def test_counts_are_whole_numbers():

@@ -95,7 +95,7 @@ def test_a_queue_reads_its_arrivals_at_the_level_that_its_wanted_age_asks_for(wa
 
 def test_a_queue_buys_when_less_than_half_runs_of_what_is_worth_keeping():
     low, high = predictive_range(
-        some_forecasts(peak=np.full((1, 5), 85.0)), loads(1.0), loads(0.0), some_fleet(queue=True)
+        some_forecasts(peak=np.full((1, 5), 170.0)), loads(1.0), loads(0.0), some_fleet(queue=True)
     )
     assert (low[0], high[0]) == (5, 9)
     nobody = predictive_range(

@@ -1,7 +1,7 @@
 """A trial: policies over the same worlds, each at every setting of its knob, pooled over a family.
 
 What is compared is what replica-hours buy: the cost where the same share of the load is short, and for queues where
-the oldest messages that 95 % of the messages see are as old. A world counts once, however much load it has.
+95 % of the messages are cleared before they are as old. A world counts once, however much load it has.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from scaler.core.simulator.score import draws, envelope
 from scaler.core.simulator.world import SYNCS, ClusterWorld, Episode
 
 AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.01, 100.0, 185)])
-"""In wanted ages: bins of the ages that messages meet, 5 % apart."""
+"""In wanted ages: bins of the ages that messages are cleared at, 5 % apart."""
 AGE_LEVEL = 0.95
 LEAST_SHORT_PCT = 0.01
 """What no shortage at all counts as on a logarithmic scale."""
@@ -74,7 +74,7 @@ class Found:
     events: FloatArray
     """Changes of the count per hour."""
     ages: FloatArray
-    """Share of the load per bin of ages, (K, W, A)."""
+    """Share of a queue's messages per bin of the ages that they are cleared at, (K, W, A)."""
 
 
 def ours(name: str, *, queue: bool, factor: float = 0.0, pilot: Pilot | None = None) -> Entrant:
@@ -153,16 +153,19 @@ def contest(
     rows = _rows(entrants, n_worlds)
     n = len(state.fixed)
     sums, ages, everyone = np.zeros((5, n)), np.zeros((n, len(AGE_EDGES))), np.arange(n)
+    before = np.zeros(n)
     for minute in range(judged.stop):
         for entrant, own in zip(entrants, rows, strict=True):
             if entrant.pilot is not None:
                 entrant.pilot(state, own)
         world.pass_minute(state, rng)
+        cleared, waited_s = world.cleared(state)
         if minute in judged:
             done = state.minute
             sums += [done.load, done.short, done.billed, done.needed, done.changes]
-            age = np.searchsorted(AGE_EDGES, state.served.latency_s / state.draw.patience_s, side="right") - 1
-            ages[everyone, age] += done.load
+            age = np.searchsorted(AGE_EDGES, waited_s / state.draw.patience_s, side="right") - 1
+            ages[everyone, age] += cleared - before
+        before = cleared
     hours = len(judged) / 60.0
     return [
         _found(entrant, sums[:, own], ages[own], n_worlds, hours) for entrant, own in zip(entrants, rows, strict=True)
