@@ -117,7 +117,8 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
         return (
             f"With {percent(bound.probability)} probability no more than {number(bound.load)} messages per second "
             f"arrive until {until}; for half of them and the backlog's {number(float(kept.clearing[at]))}, "
-            f"at {number(capacity)} per replica, {replicas(bound.most)} {'is' if bound.most == 1 else 'are'} worth keeping"
+            f"at {number(capacity)} per replica, {replicas(bound.most)} "
+            f"{'is' if bound.most == 1 else 'are'} worth keeping"
             f"{f', of which {wanted:,} will do: messages may wait.' if wanted < bound.most else '.'}"
         )
     if wanted == 0:

@@ -34,7 +34,7 @@ MARGINS: FloatArray = np.geomspace(0.6, 2.0, 41)
 """The knob of a forecast whose capacity may be wrong, 3 % apart …"""
 MARGIN_PRICE = 50.0
 """… at the price that the feedback finds where 1 % may be short."""
-MARGIN, KNOWING, RULE = "forecast with a margin", "capacity known", "usual rule"
+MARGIN, KNOWING, RULE, CALIBRATED = "forecast with a margin", "capacity known", "usual rule", "reactive"
 """Names of entrants."""
 SHARES: FloatArray = np.geomspace(0.02, 3.0, 40)
 """Thresholds of rules on the metric, in what a replica bears (for queues clears within the wanted age)."""
@@ -75,6 +75,8 @@ class Found:
     """Changes of the count per hour."""
     ages: FloatArray
     """Share of a queue's messages per bin of the ages that they are cleared at, (K, W, A)."""
+    aim: FloatArray
+    """Age that it was told is wanted, as a share of what is, (K,)."""
 
 
 def ours(name: str, *, queue: bool, factor: float = 0.0, pilot: Pilot | None = None) -> Entrant:
@@ -130,7 +132,7 @@ def reactive() -> Entrant:
     """KEDA's rule and the HPA's on the metric itself, over thresholds and windows."""
     threshold, window_s = (grid.ravel() for grid in np.meshgrid(SHARES, np.array(CALIBRATED_S), indexing="ij"))
     n = len(threshold)
-    return Entrant("reactive", np.ones(n), np.zeros(n), None, threshold, window_s)
+    return Entrant(CALIBRATED, np.ones(n), np.zeros(n), None, threshold, window_s)
 
 
 def trial(
@@ -219,6 +221,7 @@ def _found(entrant: Entrant, sums: FloatArray, ages: FloatArray, n_worlds: int, 
         billed / np.maximum(needed, 1.0),
         changes / hours,
         ages.reshape(-1, n_worlds, ages.shape[1]) / np.maximum(load, 1e-12)[:, :, None],
+        entrant.aim if len(entrant.aim) else np.ones(len(entrant.price)),
     )
 
 
@@ -267,9 +270,9 @@ def ratio_of(found: Found, other: Found, short_pct: float, n_samples: int, rng: 
 
 
 def oldest(found: Found) -> FloatArray:
-    """Age, in wanted ages, that 95 % of the messages stay below, (K, W)."""
-    below = np.cumsum(found.ages, axis=2)
-    bin_of = (below < AGE_LEVEL - 1e-9).sum(axis=2)
+    """Age, in wanted ages, that 95 % of the messages of all worlds stay below, (K,)."""
+    below = np.cumsum(found.ages.mean(axis=1), axis=1)
+    bin_of = (below < AGE_LEVEL - 1e-9).sum(axis=1)
     return np.asarray(AGE_EDGES[np.minimum(bin_of + 1, len(AGE_EDGES) - 1)])
 
 

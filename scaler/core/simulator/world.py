@@ -274,7 +274,7 @@ class ClusterWorld:
         enough = self._bears(state) * ready
         excess = load / np.maximum(enough, 1e-12) - 1.0
         short = load * (excess > SLACK)
-        became, waited = self._overdue(state)
+        became, waited = self.overdue(state)
         needed = np.maximum(np.ceil(load / self._bears(state) - SLACK), 1.0)
         return np.stack(
             [
@@ -287,7 +287,7 @@ class ClusterWorld:
             ]
         )
 
-    def _overdue(self, state: Episode) -> tuple[FloatArray, FloatArray]:
+    def overdue(self, state: Episode) -> tuple[FloatArray, FloatArray]:
         """Messages that became older than wanted in this sync, and all that are, per wanted age; as rates, (B,) each.
 
         In order, what is left are the newest: those beyond what arrived within the wanted age are too old.
