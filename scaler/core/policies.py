@@ -56,13 +56,14 @@ def aimed_s(fleet: Workloads) -> FloatArray:
 def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> FloatArray:
     """Messages per second to clear beside the arrivals, (B,); 0 for rates.
 
-    The backlog expected when a replica started now is ready must be worked off within the age that is aimed at.
+    The backlog expected when a replica started now is ready must be worked off within the age that is aimed at. That
+    what waits now will be gone by then is not believed: replicas may bear less than is stated.
     """
     if not fleet.queue.any():
         return np.zeros(len(fleet.queue))
     ready = np.where(seen.ready > 0, seen.ready, 0)
     depth = np.where(np.isnan(seen.load), 0.0, seen.load)
-    backlog = np.maximum(depth + (peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
+    backlog = depth + np.maximum((peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
     return np.where(fleet.queue, backlog / np.maximum(aimed_s(fleet), 1.0), 0.0)
 
 

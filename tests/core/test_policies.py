@@ -68,9 +68,11 @@ def test_the_clearing_rate_is_the_backlog_expected_when_ready_over_most_of_the_l
     assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(6600.0 / 22.5)
 
 
-def test_a_backlog_that_will_be_gone_needs_no_clearing():
-    seen = some_observations(load=600.0, ready=40)
-    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0))[0] == 0.0
+@pytest.mark.parametrize("ready", [20, 40, 400])
+def test_no_backlog_is_believed_to_go_by_itself(ready):
+    seen = some_observations(load=600.0, ready=ready)
+    fleet = some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0)
+    assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(600.0 / 22.5)
 
 
 def test_without_a_latency_target_the_backlog_may_take_most_of_a_lead():
