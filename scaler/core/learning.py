@@ -21,7 +21,7 @@ from forecasting.series import DAY_S, History, Rows
 from scaler.core import gate, price, trust, watch
 from scaler.core.domain import Columns, Workloads, put, take
 from scaler.core.gate import Losses
-from scaler.core.policies import predictive_range
+from scaler.core.policies import predictive_range, worth
 
 REPLAY_S = 3 * DAY_S
 """Longest stretch before a cutoff over which the price is replayed."""
@@ -192,7 +192,7 @@ def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: Floa
         known = ~np.isnan(mean)
         met = price.Bucket(np.where(known, mean * samples, 0.0), known * samples, np.where(known, highest, -np.inf))
         now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], mean, said.ceiling[:, bucket])
-        needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
+        needs = predictive_range(now, worth(price.price_of(state), coarse), no_backlog, coarse)
         state = price.step(replace(state, bucket=met), needs, coarse, moment_s, history.bucket_s)
     return state
 
