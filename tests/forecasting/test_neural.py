@@ -10,7 +10,7 @@ from forecasting import neural
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS
 from forecasting.neural import HEADS, INPUTS, Network, Small
-from forecasting.ratios import ALONG, NAMED, close_view
+from forecasting.ratios import ALONG, NAMED, view
 from forecasting.series import Rows
 from tests.fakes import DAY_S, history_of, seasonal_load
 
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_zero_and_changes_nothing_else():
     for span_s in (3 * 3600.0, 8 * DAY_S):
         history = history_of(seasonal_load(), span_s)
         rows = Rows.live(history, np.array([20]))
-        given.append(neural.inputs(close_view(history, rows, epsilon), history, rows, epsilon)[0])
+        given.append(neural.inputs(view(history, rows, epsilon), history, rows, epsilon)[0])
     young, old = given
     assert np.isfinite(young).all()
     differing = young != old
