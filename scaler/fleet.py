@@ -15,7 +15,7 @@ from forecasting.calendar import Places
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import DAY_S, History, Rows
-from scaler.core import capacity, plausibility, price, watch
+from scaler.core import capacity, plausibility, watch
 from scaler.core.agenda import LAID_OUT_AHEAD_S, LAID_OUT_BACK_S, Agenda, lay_out
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import (
@@ -322,8 +322,7 @@ class Fleet:
             put(self.models, at, replace(models, cutoff_s=np.array([int(cutoff_s)])))
         else:
             self.models.cutoff_s[row] = int(cutoff_s)
-        was = take(self._state.price, at)
-        put(self._state.price, at, price.adopted(was, take(learnt.price, slice(part, part + 1))))
+        put(self._state.price, at, take(learnt.price, slice(part, part + 1)))
         put(self._state.trust, at, take(learnt.trust, slice(part, part + 1)))
         put(self._record, at, take(learnt.record, slice(part, part + 1)))
         put(self._ensemble, at, take(learnt.ensemble, slice(part, part + 1)))

@@ -79,6 +79,9 @@ async def fit(engine: Engine, keys: list[Key]) -> AsyncIterator[Progress]:
     try:
         while not (reading.done() and not engine.lessons.waiting and not engine.lessons.fitting):
             await asyncio.wait([reading], timeout=1.0) if not reading.done() else await asyncio.sleep(0.2)
+            for task in teaching:
+                if task.done():  # teachers end by nothing but a defect: what they held would wait for ever
+                    task.result()
             yield _progress(engine, keys)
         await reading
         # Nobody serves by these models here: those that a service would adopt in a minute count as well.

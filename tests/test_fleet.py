@@ -340,11 +340,12 @@ def test_nobody_speaks_for_a_new_workload():
     assert catalog.unfitted(1).validated.tolist() == [False]
 
 
-def test_a_restarted_instance_decides_like_one_that_never_stopped():
-    load = seasonal_load()
+@pytest.mark.parametrize("seed", [2, 5])
+def test_a_restarted_instance_decides_like_one_that_never_stopped(seed):
+    load = seasonal_load(seed)
     stamps_s = WEDNESDAY_S - 5 * DAY_S + STEP_S * np.arange(1, round(5 * DAY_S / STEP_S) + 1)
     known = load(stamps_s)
-    live_s = 4 * 3600.0
+    live_s = 3 * 3600.0
     first = len(known) - round(live_s / STEP_S)
 
     def begun(until: int) -> Fleet:
@@ -362,7 +363,7 @@ def test_a_restarted_instance_decides_like_one_that_never_stopped():
 
     steady, restarted, served = begun(first), None, []
     for step in range(first, len(known)):
-        if step == first + round(7200 / STEP_S):
+        if step == first + round(3600 / STEP_S):
             restarted = begun(step)
         pair = []
         for fleet in (steady, restarted):

@@ -70,6 +70,15 @@ async def test_all_workloads_of_a_file_are_fitted_judged_and_kept(tmp_path: Path
     assert (again.fitted, again.promoted) == (0, 0)
 
 
+async def test_a_defect_in_a_fit_ends_the_run_instead_of_waiting_for_ever(tmp_path: Path) -> None:
+    class Defective(Here):
+        async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+            raise AssertionError(function.__name__, len(arguments))
+
+    with pytest.raises(AssertionError, match="retrain"):
+        await ran(tmp_path, "var", Defective)
+
+
 async def test_a_service_that_fits_nothing_takes_new_champions_from_the_registry(tmp_path: Path) -> None:
     await ran(tmp_path, "var")
     registry = ModelFolder(tmp_path / "var" / "models")
@@ -153,6 +162,7 @@ async def test_drifted_workloads_are_fitted_first() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(300)  # Ray starts a cluster of processes first
 async def test_ray_gives_the_same_models(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed: foresail[ray]")
     from scaler.ray_worker import joined  # noqa: PLC0415

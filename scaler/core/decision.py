@@ -10,6 +10,7 @@ import numpy as np
 
 from forecasting import drift
 from forecasting.forecast import BoolArray, IntArray, at_score
+from forecasting.series import bucket_spacing
 from scaler.core import audition, dead_band, guardrails, hpa, policies, price, trust
 from scaler.core.audition import InForce, Question
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Decisions, Forecasts, Mode, Observations, Workloads
@@ -76,7 +77,7 @@ def decide(
     both, rule_state = policies.reactive(
         seen.load,
         np.stack([current, started], axis=1),
-        policies.reactive_rules(fleet),
+        hpa.reactive_rules(fleet),
         state.rule,
         seen.step_s,
     )
@@ -87,10 +88,7 @@ def decide(
     low, high = policies.predictive_range(forecasts, worth, clearing, fleet)
     available = low >= 0
     predictive = guardrails.steadied(low, high, current)
-    met = np.where(fleet.queue, seen.arrivals, seen.load)
-    # A load in doubt is no lesson.
-    learning = available & ~np.isnan(met) & (seen.doubt == Doubt.NONE)
-    price_state = price.step(state.price, met, (low, high), alone, fleet, learning)
+    price_state = _priced(seen, (low, high), fleet, state.price)
 
     earned, trusted = trust.step(_facts(seen, forecasts, available), state.trust, rules)
     mode, cause, earned = trust.pinned(fleet.pinned, available, earned, trusted)
@@ -163,6 +161,17 @@ def decide(
         quiet=quiet,
         active=active,
     )
+
+
+def _priced(
+    seen: Observations, needs: tuple[IntArray, IntArray], fleet: Workloads, state: price.PriceState
+) -> price.PriceState:
+    # A load in doubt is no lesson.
+    lesson = seen.doubt == Doubt.NONE
+    state = price.met(state, np.where(lesson, np.where(fleet.queue, seen.arrivals, seen.load), np.nan))
+    if not price.ends_bucket(seen.t_s, seen.step_s):
+        return state
+    return price.step(state, needs, price.in_buckets(fleet, seen.step_s), seen.t_s, bucket_spacing(seen.step_s))
 
 
 def _facts(seen: Observations, forecasts: Forecasts, available: BoolArray) -> trust.Facts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core.domain import HPA_SYNC_S, pushed
+from scaler.core.domain import HPA_SYNC_S, Workloads, pushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,24 @@ DEFAULT_DOWN = (0, 100.0, 15.0, 300.0)
 def policy(pods: int, percent: float, period_s: float, window_s: float) -> ScalingPolicy:
     """One policy for all HPAs, (1,)."""
     return ScalingPolicy(np.array([pods]), np.array([percent]), np.array([period_s]), np.array([window_s]))
+
+
+UP, DOWN = policy(*DEFAULT_UP), policy(*DEFAULT_DOWN)
+WITH_BEHAVIOR = np.array([True])
+
+
+def reactive_rules(fleet: Workloads) -> HpaRules:
+    """The rule that Foresail replaces: the HPA with its defaults on the load itself, target = threshold; (B, 1)."""
+    return HpaRules(
+        target=fleet.threshold[:, None],
+        tolerance_up=fleet.tolerance[:, None],
+        tolerance_down=fleet.tolerance_down[:, None],
+        minimum=np.maximum(fleet.minimum, 1)[:, None],
+        maximum=fleet.maximum[:, None],
+        up=UP,
+        down=DOWN,
+        with_behavior=WITH_BEHAVIOR,
+    )
 
 
 def initial_state(shape: tuple[int, ...], sync_s: float = HPA_SYNC_S, longest_s: float = 300.0) -> HpaState:

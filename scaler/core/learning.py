@@ -17,11 +17,11 @@ from forecasting.conformal import Record
 from forecasting.ensemble import EnsembleState
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import BoolArray, FloatArray, Quantiles, nothing_said
-from forecasting.series import DAY_S, History, Rows, gather, lead_buckets
-from scaler.core import gate, hpa, price, trust, watch
-from scaler.core.domain import UNBOUNDED, Columns, Workloads, put, take
+from forecasting.series import DAY_S, History, Rows
+from scaler.core import gate, price, trust, watch
+from scaler.core.domain import Columns, Workloads, put, take
 from scaler.core.gate import Losses
-from scaler.core.policies import predictive_range, reactive_rules
+from scaler.core.policies import predictive_range
 
 REPLAY_S = 3 * DAY_S
 """Longest stretch before a cutoff over which the price is replayed."""
@@ -178,29 +178,23 @@ def _trusted(history: History, replay: Replay, fleet: Workloads, validated: Bool
 
 
 def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: FloatArray) -> price.PriceState:
-    """Price after all buckets that ended since `begin_s`, (B,). One step of the rules per bucket."""
-    bucket_s, n_buckets = history.bucket_s, said.peak.shape[1]
-    coarse = replace(fleet, h=lead_buckets(history, fleet.h))
-    state, rules = price.initial_state(len(fleet.h), bucket_s), reactive_rules(fleet)
-    no_backlog = np.zeros(len(fleet.h))
-    rule_state, alone = hpa.initial_state((len(fleet.h), 1), bucket_s), np.ones((len(fleet.h), 1), np.int64)
+    """Price after all buckets that ended since `begin_s`, (B,)."""
+    n, n_buckets = said.peak.shape[:2]
+    state, coarse = price.initial_state(n, history.step_s), price.in_buckets(fleet, history.step_s)
+    no_backlog, samples = np.zeros(n), round(history.bucket_s / history.step_s)
+    first = history.mean.shape[1] - n_buckets
     for bucket, moment_s in enumerate(_moments(history, n_buckets).tolist()):
-        load = gather(
-            history.mean,
-            np.arange(len(fleet.h)),
-            np.full(len(fleet.h), history.mean.shape[1] - n_buckets + bucket),
-        )
         # A row whose replay begins later than that of a row beside it has seen nothing yet.
-        load = np.where(moment_s > begin_s, load, np.nan)
-        alone, rule_state = hpa.step(load[:, None], alone, rules, rule_state, bucket_s)
-        now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], load, said.ceiling[:, bucket])
+        mean, highest = (
+            np.where(moment_s > begin_s, part[:, first + bucket].astype(np.float64), np.nan)
+            for part in (history.mean, history.maximum)
+        )
+        known = ~np.isnan(mean)
+        met = price.Bucket(np.where(known, mean * samples, 0.0), known * samples, np.where(known, highest, -np.inf))
+        now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], mean, said.ceiling[:, bucket])
         needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
-        # A queue's history holds its arrivals; what the rule would have made of its depth is not known.
-        yardstick = np.where(fleet.queue, UNBOUNDED, alone[:, 0])
-        state = price.step(state, load, needs, yardstick, coarse, (needs[0] >= 0) & ~np.isnan(load))
-    # Loads are summed per step by the service and were summed per bucket here.
-    steps = bucket_s / history.step_s
-    return replace(state, reactive_load=state.reactive_load * steps, reactive_short=state.reactive_short * steps)
+        state = price.step(replace(state, bucket=met), needs, coarse, moment_s, history.bucket_s)
+    return state
 
 
 def _forecast_all(

@@ -5,28 +5,10 @@ import numpy as np
 from forecasting.forecast import FloatArray, IntArray, Quantiles, at_level
 from scaler.core.domain import HPA_SYNC_S, UNKNOWN, Forecasts, Mode, Observations, Workloads
 from scaler.core.guardrails import replicas_for
-from scaler.core.hpa import DEFAULT_DOWN, DEFAULT_UP, HpaRules, HpaState, policy, step
+from scaler.core.hpa import HpaRules, HpaState, step
 
 LONGEST_CATCH_UP = 8
 """Syncs of the HPA that one of our steps stands for, at most: eight doublings cover any range of replicas."""
-
-
-UP, DOWN = policy(*DEFAULT_UP), policy(*DEFAULT_DOWN)
-WITH_BEHAVIOR = np.array([True])
-
-
-def reactive_rules(fleet: Workloads) -> HpaRules:
-    """The rule that Foresail replaces: the HPA with its defaults on the load itself, target = threshold; (B, 1)."""
-    return HpaRules(
-        target=fleet.threshold[:, None],
-        tolerance_up=fleet.tolerance[:, None],
-        tolerance_down=fleet.tolerance_down[:, None],
-        minimum=np.maximum(fleet.minimum, 1)[:, None],
-        maximum=fleet.maximum[:, None],
-        up=UP,
-        down=DOWN,
-        with_behavior=WITH_BEHAVIOR,
-    )
 
 
 def reactive(

@@ -2,8 +2,11 @@
 
 R says how many surplus replicas one short replica is worth; the newsvendor's answer is the level R / (1 + R). Once per
 disjoint lead window log R moves towards the wanted short share. The share is that of a *virtual actuator*: a replica
-serves at t only if each of the last h proposals asked for it, so the price depends on the load alone, not on what a
-cluster did with earlier answers. The same actuator under `reactive_alone` gives the yardstick's own share.
+serves at t only if each proposal of the last lead window asked for it, so the price depends on the load alone, not on
+what a cluster did with earlier answers. The same actuator under the reactive rule gives the yardstick's own share.
+
+All of it steps once per bucket of the history, live and in a replay alike, so that two replicas of the service come to
+one price. A mean hides short samples; how many tells the bucket's maximum.
 """
 
 import math
@@ -12,6 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
+from forecasting.series import bucket_spacing
+from scaler.core import hpa
 from scaler.core.domain import Workloads, pushed
 from scaler.core.guardrails import LONGEST_HOLD_S, NOTHING, held, replicas_for, steadied
 
@@ -35,8 +40,19 @@ LONGEST_WINDOW_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """What was met in the bucket under way, (B,); samples that are no lesson are left out."""
+
+    total: FloatArray
+    """Sum of the samples."""
+    n: IntArray
+    highest: FloatArray
+    """Largest sample, −inf before the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class PriceState:
-    """Array state of the feedback, (B,) or (B, H)."""
+    """Array state of the feedback, (B,) or (B, H); steps are buckets."""
 
     log_price: FloatArray
     proposals: IntArray
@@ -45,12 +61,13 @@ class PriceState:
     """The same before they were held, newest first, (B, W)."""
     alone: IntArray
     """The reactive rule's counts, newest first, (B, H)."""
+    rule: hpa.HpaState
+    """Of the reactive rule, (B, 1, W)."""
+    bucket: Bucket
     load: FloatArray
     """Load of the window under way."""
     short: FloatArray
     """Load of it that met too few virtual replicas."""
-    seen: IntArray
-    """Steps of the window under way."""
     reactive_load: FloatArray
     """Decayed load under the reactive rule."""
     reactive_short: FloatArray
@@ -61,33 +78,16 @@ class PriceState:
 
 def initial_state(n: int, step_s: float) -> PriceState:
     """No evidence: the initial price."""
-    width = max(math.ceil(LONGEST_WINDOW_S / step_s), 4)
-    rings = np.full((2, n, width), MANY)
-    zeros = np.zeros((5, n))
-    wants = np.full((n, max(math.ceil(LONGEST_HOLD_S / step_s), 1)), NOTHING)
-    return PriceState(
-        np.full(n, INITIAL),
-        rings[0],
-        wants,
-        rings[1],
-        zeros[0],
-        zeros[1],
-        np.zeros(n, np.int64),
-        zeros[2],
-        zeros[3],
-        zeros[4],
-    )
+    bucket_s = bucket_spacing(step_s)
+    rings = np.full((2, n, max(math.ceil(LONGEST_WINDOW_S / bucket_s), 4)), MANY)
+    wants = np.full((n, max(math.ceil(LONGEST_HOLD_S / bucket_s), 1)), NOTHING)
+    rule = hpa.initial_state((n, 1), bucket_s)
+    return PriceState(np.full(n, INITIAL), rings[0], wants, rings[1], rule, nothing_met(n), *np.zeros((5, n)))
 
 
-def adopted(current: PriceState, learnt: PriceState) -> PriceState:
-    """Go on from what a replay has learnt; the actuators and the window under way stay as they are."""
-    return replace(
-        current,
-        log_price=learnt.log_price,
-        reactive_load=learnt.reactive_load,
-        reactive_short=learnt.reactive_short,
-        windows=learnt.windows,
-    )
+def nothing_met(n: int) -> Bucket:
+    """The beginning of a bucket."""
+    return Bucket(np.zeros(n), np.zeros(n, np.int64), np.full(n, -np.inf))
 
 
 def price_of(state: PriceState) -> FloatArray:
@@ -110,59 +110,100 @@ def target_shortage(state: PriceState, fleet: Workloads) -> FloatArray:
     return np.where(np.isnan(fleet.slo), default, 1.0 - fleet.slo)
 
 
-def step(
-    state: PriceState,
-    load: FloatArray,
-    needs: tuple[IntArray, IntArray],
-    alone: IntArray,
-    fleet: Workloads,
-    learning: BoolArray,
-) -> PriceState:
-    """Count one sample against the virtual actuators; at the end of a lead window move the price.
+def met(state: PriceState, load: FloatArray) -> PriceState:
+    """Take one sample, (B,), into the bucket under way: what replicas must meet, for queues the arrivals.
 
-    `load` is what replicas must meet, for queues the arrivals. `needs` (worth buying, worth keeping) and `alone` are
-    this tick's; they reach the actuators h steps later. Rows that are not `learning` (no forecast, or no sample) are
-    frozen: no wind-up.
+    NaN is no lesson.
     """
+    known, was = ~np.isnan(load), state.bucket
+    total = was.total + np.where(known, load, 0.0)
+    return replace(state, bucket=Bucket(total, was.n + known, np.fmax(was.highest, load)))
+
+
+def ends_bucket(t_s: float, step_s: float) -> bool:
+    """Whether a bucket ends with the sample stamped `t_s`."""
+    return t_s % bucket_spacing(step_s) < step_s
+
+
+def in_buckets(fleet: Workloads, step_s: float) -> Workloads:
+    """The same workloads with lead windows in buckets instead of steps of `step_s`."""
+    return replace(fleet, h=np.ceil(fleet.h * step_s / bucket_spacing(step_s) - 1e-9).astype(np.int64))
+
+
+def step(
+    state: PriceState, needs: tuple[IntArray, IntArray], fleet: Workloads, t_s: float, bucket_s: float
+) -> PriceState:
+    """Count the bucket that ends at `t_s` against the virtual actuators; at the end of a lead window move the price.
+
+    `needs` (worth buying, worth keeping) are of the forecast made then, UNKNOWN where there was none; they reach the
+    actuators a lead window later, which `fleet` has in buckets. A row without them, or without a sample, learns
+    nothing: no wind-up.
+    """
+    bucket = state.bucket
+    learning = (needs[0] >= 0) & (bucket.n > 0)
+    mean = bucket.total / np.maximum(bucket.n, 1)
     h = np.minimum(fleet.h, state.proposals.shape[1])
     outside = np.arange(int(h.max())) >= h[:, None]
-    counts = learning & (load > 0)
-    y = np.where(counts, load, 0.0)
-    short = np.where(y > fleet.capacity * _serving(state.proposals, outside), y, 0.0)
-    short_alone = np.where(y > fleet.capacity * _serving(state.alone, outside), y, 0.0)
-    want = _want(state.proposals[:, 0], needs, np.where(learning, load, 0.0), fleet)
-    proposal = held(want, state.wants, fleet)
+    y = np.where(learning, bucket.total, 0.0)
+    short = y * _short_share(bucket, mean, fleet.capacity * _serving(state.proposals, outside))
+    short_alone = y * _short_share(bucket, mean, fleet.capacity * _serving(state.alone, outside))
+    want = _want(state.proposals[:, 0], needs, np.where(learning, mean, 0.0), fleet)
+    alone, rule = _yardstick(state, fleet, bucket_s)
     counted = replace(
         state,
-        proposals=_after(state.proposals, proposal, learning),
+        proposals=_after(state.proposals, held(want, state.wants, fleet), learning),
         wants=_after(state.wants, want, learning),
-        alone=_after(state.alone, alone, learning),
+        alone=pushed(state.alone, alone),
+        rule=rule,
+        bucket=nothing_met(len(y)),
         load=state.load + y,
         short=state.short + short,
-        seen=state.seen + learning,
         reactive_load=state.reactive_load + y,
         reactive_short=state.reactive_short + short_alone,
     )
-    ended = learning & (counted.seen >= h)
-    counted = replace(counted, windows=counted.windows + ended)
+    # By the clock, so that it does not matter when somebody began to count.
+    ended = (np.rint(t_s / bucket_s) % h == 0) & (counted.load > 0)
     return _closed(counted, fleet, ended) if ended.any() else counted
 
 
+def _short_share(bucket: Bucket, mean: FloatArray, bearable: FloatArray) -> FloatArray:
+    """Share of a bucket's load that lay above what could be borne, (B,).
+
+    Its samples are taken to lie evenly between the largest and what is as far below their mean.
+    """
+    spread = np.minimum(2.0 * (bucket.highest - mean), bucket.highest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(spread > 0, (bucket.highest - bearable) / spread, 1.0)
+        return np.where(bucket.highest > bearable, np.minimum(np.maximum(share, 1.0 / bucket.n), 1.0), 0.0)
+
+
+def _yardstick(state: PriceState, fleet: Workloads, bucket_s: float) -> tuple[IntArray, hpa.HpaState]:
+    """What the reactive rule alone would run after this bucket, (B,): it sees every sample, so the largest counts.
+
+    What it would have made of a queue's depth cannot be told from arrivals; there it is never short.
+    """
+    met, before = state.bucket.n > 0, state.alone[:, 0]
+    highest = np.where(met, state.bucket.highest, np.nan)
+    runs = np.maximum(np.where(before == MANY, replicas_for(highest, fleet.threshold), before), 1)
+    alone, rule = hpa.step(highest[:, None], runs[:, None], hpa.reactive_rules(fleet), state.rule, bucket_s)
+    return np.where(fleet.queue | ((before == MANY) & ~met), MANY, alone[:, 0]), rule
+
+
 def _closed(state: PriceState, fleet: Workloads, ended: BoolArray) -> PriceState:
+    windows = state.windows + ended
     # In units of a usual window's load, so that the short share of all windows together meets the target.
-    usual = state.reactive_load / np.maximum(state.windows, 1.0)
+    usual = state.reactive_load / np.maximum(windows, 1.0)
     missed = (state.short - target_shortage(state, fleet) * state.load) / np.maximum(usual, 1e-12)
-    moved = state.log_price + RATE * np.where(state.load > 0, np.minimum(missed, 1.0), 0.0)
+    moved = state.log_price + RATE * np.minimum(missed, 1.0)
     decay = np.where(ended, 1.0 - 1.0 / MEMORY_WINDOWS, 1.0)
     return replace(
         state,
         log_price=np.where(ended, np.minimum(np.maximum(moved, LOWEST), HIGHEST), state.log_price),
         load=np.where(ended, 0.0, state.load),
         short=np.where(ended, 0.0, state.short),
-        seen=np.where(ended, 0, state.seen),
         reactive_load=state.reactive_load * decay,
         reactive_short=state.reactive_short * decay,
-        windows=state.windows * decay,
+        windows=windows * decay,
     )
 
 

@@ -294,9 +294,9 @@ def test_confidence_is_the_probability_that_the_decided_replicas_suffice():
 
 
 def test_a_queue_is_priced_by_its_arrivals():
-    seen = some_observations(load=500.0, arrivals=80.0, replicas=10, ready=10)
+    seen = some_observations(t_s=WEDNESDAY_S + 15.0, load=500.0, arrivals=80.0, replicas=10, ready=10)
     made, state = one(seen=seen, queue=True, latency_target_s=60.0, lead_s=60.0)
-    assert state.price.load[0] == 80.0
+    assert state.price.bucket.total[0] == 80.0
     # (500 + (100 − 100) · 60) / 60 = 8.33 beside arrivals of 100: 11 replicas; the floor is the reactive rule's 20.
     assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (11, 20, 20)
 

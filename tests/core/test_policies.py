@@ -7,7 +7,8 @@ import pytest
 
 from scaler.core import hpa
 from scaler.core.domain import UNKNOWN, Mode
-from scaler.core.policies import clearing_rate, predictive_need, predictive_range, reactive, reactive_rules, serve
+from scaler.core.hpa import reactive_rules
+from scaler.core.policies import clearing_rate, predictive_need, predictive_range, reactive, serve
 from tests.fakes import counts, loads, some_fleet, some_forecasts, some_observations
 
 SURE = np.full((1, 5), 200.0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from scaler.core import dead_band, decision, hpa, plausibility, price
+from scaler.core import dead_band, decision, hpa, plausibility
 from scaler.core.domain import UNKNOWN, Forecasts, Mode, Observations, Workloads, take
 from scaler.core.learning import stacked
 from scaler.core.plausibility import Accepted, Situation, accept, corroborated
@@ -176,8 +176,8 @@ class Ours:
         """Decide; a failed mode fails the query, as the service answers UNAVAILABLE."""
         learnt = self._foreseen.adopted.get(seen.step)
         if learnt is not None:
-            worth = price.adopted(self._state.price, stacked([learnt[0]] * self._n))
-            self._state = replace(self._state, price=worth, trust=stacked([learnt[1]] * self._n))
+            worth, earned = stacked([learnt[0]] * self._n), stacked([learnt[1]] * self._n)
+            self._state = replace(self._state, price=worth, trust=earned)
             self._pin()
         observations, forecasts = self._asked(seen)
         made, self._state = decision.decide(observations, forecasts, self._fleet, self._state, self._rules)

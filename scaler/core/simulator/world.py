@@ -245,7 +245,7 @@ class ClusterWorld:
         wanted = guardrails.steadied(low, high, seen.replicas)
         # Without a sample, or a forecast, what was decided is held, and raised where the forecast says so.
         wanted = np.where(seen.fresh & (low >= 0), wanted, np.maximum(wanted, state.decided))
-        rules = policies.reactive_rules(fleet)
+        rules = hpa.reactive_rules(fleet)
         counts, state.rule_state = policies.reactive(
             seen.load, seen.replicas[:, None], rules, state.rule_state, seen.step_s
         )
