@@ -60,7 +60,7 @@ class BoostingConfig:
     headroom: float = 1.5
     """No forecast exceeds the largest load known, or lately seen, more than this many times."""
     prior: float = 0.3
-    """Share of the network's logarithms that the trees start from: from 0.3 to 0.7 it hardly matters."""
+    """Share of the network's logarithms that the trees start from: up to 0.7 hardly better, and less is steadier."""
     seed: int = 0
     """Fits are deterministic."""
 
