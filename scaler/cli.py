@@ -2,19 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scaler import __version__
+from scaler.cli_models import AS_JSON, models, told
+from scaler.cli_train import train
 from scaler.errors import ForesailError
 from scaler.settings import Settings, load_settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONTEXT = {"help_option_names": ["-h", "--help"]}
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class Commands(click.Group):
@@ -194,111 +195,6 @@ def status(**options: Any) -> None:
     answer(options)
 
 
-def _place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Where models are kept."""
-    var = click.Path(file_okay=False, path_type=Path)
-    command = AS_JSON(command)
-    command = click.option(
-        "--var", type=var, default="var", envvar="FORESAIL_VAR", show_default=True, help="Folder for state."
-    )(command)
-    return click.option(
-        "--registry",
-        envvar="FORESAIL_REGISTRY",
-        help="URL of MLflow's registry  [default: the folder models under var]",
-    )(command)
-
-
-def _asking_options(command: Callable[..., None]) -> Callable[..., None]:
-    """How the service is asked for something."""
-    kubeconfig = click.Path(dir_okay=False, path_type=Path)
-    for flag in (
-        click.option("--kubeconfig", type=kubeconfig, help="Cluster whose ScaledObject is annotated."),
-        click.option("--in-cluster", is_flag=True, help="Annotate with this pod's own account."),
-    ):
-        command = flag(command)
-    return command
-
-
-def _told(said: Iterable[Any], options: dict[str, Any]) -> None:
-    """Print what a command answers, line by line or as JSON."""
-    from scaler.printing import as_json  # noqa: PLC0415
-
-    if options["as_json"]:
-        click.echo(as_json(list(said)))
-        return
-    for line in said:
-        click.echo(line)
-
-
-@main.group()
-def models() -> None:
-    """Look at the models that are kept, and choose one by hand."""
-
-
-@models.command("list")
-@_place_options
-def list_models(**options: Any) -> None:
-    """One line per workload: the model that serves it."""
-    from scaler import command_models  # noqa: PLC0415 - keeps the other commands free of NumPy
-
-    _told(command_models.listed(command_models.registry_of(options), as_json=options["as_json"]), options)
-
-
-@models.command()
-@click.argument("workload", metavar="NAMESPACE/NAME")
-@click.argument("version", type=int, required=False)
-@_place_options
-def show(workload: str, version: int | None, **options: Any) -> None:
-    """All versions of a workload, or one of them with its scores and its history."""
-    from scaler import command_models  # noqa: PLC0415
-
-    registry = command_models.registry_of(options)
-    _told(command_models.shown(registry, workload, version, as_json=options["as_json"]), options)
-
-
-@models.command()
-@click.argument("workload", metavar="NAMESPACE/NAME")
-@click.argument("one", type=int)
-@click.argument("other", type=int)
-@_place_options
-def diff(workload: str, one: int, other: int, **options: Any) -> None:
-    """What differs between two versions."""
-    from scaler import command_models  # noqa: PLC0415
-
-    _told(command_models.compared(command_models.registry_of(options), workload, one, other), options)
-
-
-REASON = click.option("--reason", required=True, help="Why: whoever finds it wants to know.")
-BY = click.option("--by", help="Who asks, where not the user of this machine.")
-
-
-@models.command()
-@click.argument("workload", metavar="NAMESPACE/NAME")
-@click.argument("version", type=int)
-@REASON
-@BY
-@_place_options
-@_asking_options
-def promote(workload: str, version: int, **options: Any) -> None:
-    """Let a version serve from the next tick on, until a newer fit is better; it stands its trial like any other."""
-    from scaler import command_models  # noqa: PLC0415
-
-    _told(command_models.promote(command_models.registry_of(options), workload, version, options), options)
-
-
-@models.command()
-@click.argument("workload", metavar="NAMESPACE/NAME")
-@REASON
-@BY
-@_place_options
-@_asking_options
-def rollback(workload: str, **options: Any) -> None:
-    """Let the model serve again that served before this one, from the next tick on."""
-    from scaler import command_models  # noqa: PLC0415
-
-    _told(command_models.roll_back(command_models.registry_of(options), workload, options), options)
-
-
 @main.command()
 @click.argument("workload", metavar="NAMESPACE/NAME", required=False)
 @click.option("--all", "everything", is_flag=True, help="Fit all workloads of --config here, and end.")
@@ -314,7 +210,7 @@ def retrain(*, workload: str | None, everything: bool, engine: str, address: str
     if everything == (workload is not None):
         raise click.UsageError("give either NAMESPACE/NAME or --all")
     options = {"as_json": given.pop("as_json")}
-    _told(command_retrain.answer(workload, engine, address, given), options)
+    told(command_retrain.answer(workload, engine, address, given), options)
 
 
 @main.command()
@@ -359,40 +255,6 @@ def backtest(**options: Any) -> None:
         raise KeyboardInterrupt(left) from error
 
 
-@main.group()
-def train() -> None:
-    """Train what learns from many histories; needs PyTorch (`pip install 'foresail[train]'`)."""
-
-
-@train.command()
-@click.argument("traces", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--without", multiple=True, metavar="PREFIX", help="Leave out files whose names begin so; may be repeated."
-)
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Each on rows of its own.")
-@click.option("--histories", type=click.IntRange(1), default=120, show_default=True, help="Drawn per round.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto: a GPU if any.",
-)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("training"), show_default=True)
-def forecaster(**options: Any) -> None:
-    """Train the global network on the CSV files (timestamp,value) of TRACES folders and on generated load.
-
-    Without folders on generated load alone. Interrupted, the same command goes on after the last whole round.
-    """
-    from scaler.command_train import answer  # noqa: PLC0415 - only this command trains
-
-    try:
-        answer(options)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("the same command goes on") from error
-
-
 @main.command()
 @click.argument("workload", metavar="NAMESPACE/NAME")
 @click.option(
@@ -419,32 +281,5 @@ def impact(workload: str, **options: Any) -> None:
     answer(workload, options, console())
 
 
-@train.command()
-@click.argument("histories", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--journal",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A journal (var/journal.sqlite) whose workloads' loads are learnt from, too.",
-)
-@click.option("--family", type=click.Choice(["rate", "queue"]), default="rate", show_default=True)
-@click.option(
-    "--only", multiple=True, help="Name of a history (file name without .csv); may be repeated. Default: all."
-)
-@click.option(
-    "--lead", multiple=True, type=click.FloatRange(min=15), default=(300.0,), show_default=True, help="Lead times, s."
-)
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of which the best is kept.")
-@click.option("--episodes", type=click.IntRange(1), default=40, show_default=True, help="Of 256 worlds, per seed.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("agent"), show_default=True)
-def agent(**options: Any) -> None:
-    """Train the policy that moves what the forecast asks for, on the CSV files (timestamp,value) of HISTORIES.
-
-    Ends with a model card that says where the policy may be used: where it beat forecast-only, and nowhere else.
-    Interrupted, the same command goes on.
-    """
-    from scaler.command_train_agent import answer  # noqa: PLC0415 - only this command trains
-
-    try:
-        answer(options)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("the same command goes on") from error
+main.add_command(models)
+main.add_command(train)

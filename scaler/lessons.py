@@ -147,7 +147,7 @@ class Lessons:
             return Trigger.START
         if fleet.drifted(row):
             return Trigger.PERFORMANCE if self._alarms.get(key) in ERRORS else Trigger.DRIFT
-        return Trigger.HAND if fleet.by_hand_s[0, row] > fleet.models.cutoff_s[row] else Trigger.SCHEDULE
+        return Trigger.HAND if fleet.by_hand_s[row, 0] > fleet.models.cutoff_s[row] else Trigger.SCHEDULE
 
     def _wanted_cutoff_s(self, key: Key) -> float:
         """Cutoff of the fit that is wanted next, −inf where it is there or the workload is not."""
@@ -236,7 +236,7 @@ class Lessons:
         self._kept.pop(key, None)
         if key in self._rows:
             fleet, row = self._rows[key]
-            fleet.skip_fit(row)
+            fleet.refuse(row, fleet.ring.end_s)
         log.warning("fit failed; the models in use stay until the next is due", workload=str(key), error=str(error))
 
     async def _teach(self, worker: Worker, lesson: dict[Key, float]) -> None:

@@ -200,7 +200,7 @@ class Succession:
 
     def follow(self, fleet: Fleet, keys: Mapping[Key, int], t_s: float) -> None:
         """Let those models serve that somebody chose, from this tick on where they are known here."""
-        _, chosen_s, at_s = fleet.by_hand_s
+        _, chosen_s, at_s = fleet.by_hand_s.T
         if np.isfinite(chosen_s).any():
             for key, row in keys.items():
                 if self._rows.get(key) == (fleet, row) and math.isfinite(chosen_s[row]):
@@ -257,7 +257,7 @@ class Succession:
         for key, cutoff_s in cutoffs_s.items():
             if key in self._rows and cutoff_s not in self.memory(key).failed:
                 fleet, row = self._rows[key]
-                if cutoff_s > max(float(fleet.models.cutoff_s[row]), float(fleet.by_hand_s[2, row])):
+                if cutoff_s > max(float(fleet.models.cutoff_s[row]), float(fleet.by_hand_s[row, 2])):
                     self._wanted[key] = cutoff_s
                     self._wanting.set()
 

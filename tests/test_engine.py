@@ -317,7 +317,7 @@ async def test_a_fit_that_fails_is_tried_again_only_when_the_next_is_due() -> No
         await engine.first(key)
         fleet, row = engine.row_of(key)
         assert np.isfinite(fleet.due_cutoff_s(row, clock()))
-        fleet.skip_fit(row)
+        fleet.refuse(row, fleet.ring.end_s)
         assert not np.isfinite(fleet.due_cutoff_s(row, clock()))
         assert np.isfinite(fleet.due_cutoff_s(row, clock() + 7 * 3600.0))
 

@@ -274,9 +274,9 @@ async def test_a_forecast_of_now_is_recomputed_to_the_last_digit_and_an_older_on
     assert posted.decisions.predictive[posted.row] == now.kept.predictive[0]
     then = await explained(engine, key, clock.now_s - 301.0)
     assert then.kept.t_s.tolist() == [clock.now_s - 600.0]
-    state, at = fleet._state, slice(row, row + 1)
+    state, at = fleet._rows.state, slice(row, row + 1)
     nothing = Losses(*np.full((3, len(fleet.workloads)), np.nan), np.zeros(len(fleet.workloads), np.int64))
-    parts = (fleet.models, fleet.models, nothing, state.price, fleet._record, fleet._ensemble, state.trust)
+    parts = (fleet.models, fleet.models, nothing, state.price, fleet._rows.record, fleet._rows.ensemble, state.trust)
     learnt = stacked([Learnt(*(take(part, at) for part in parts))])  # a copy: what is taken is a view
     fleet.adopt(row, learnt, 0, clock.now_s)
     assert (await explained(engine, key, clock.now_s)).told.parts.tolist() == now.told.parts.tolist()

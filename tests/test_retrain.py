@@ -126,7 +126,7 @@ async def test_a_restart_replays_what_was_kept_and_comes_to_the_same_state(tmp_p
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        states.append((calls, fleet.voice(row)[0].boosting.leaf, fleet._state.price.log_price[row]))
+        states.append((calls, fleet.voice(row)[0].boosting.leaf, fleet._rows.state.price.log_price[row]))
     assert [calls for calls, *_ in states] == [["retrain"], ["replay"]]
     np.testing.assert_array_equal(states[0][1], states[1][1])
     assert states[0][2] == states[1][2]
@@ -149,7 +149,7 @@ async def test_drifted_workloads_are_fitted_first() -> None:
     # The last one has a model, and has drifted since.
     fleet, row = engine.row_of(keys[-1])
     fleet.models.cutoff_s[row] = int(engine.clock()) - 2 * 86_400
-    fleet._state.trust.alarmed_s[row] = engine.clock() - 5 * 3600.0
+    fleet._rows.state.trust.alarmed_s[row] = engine.clock() - 5 * 3600.0
     engine.lessons.ask(keys[-1])
     assert engine.lessons.queue()[Trigger.DRIFT] == 1
     teaching = asyncio.create_task(engine.lessons.teach())
