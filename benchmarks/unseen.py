@@ -36,7 +36,7 @@ LIMIT_PCT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Costs of one trace where LIMIT_PCT of the load is short; None where a frontier does not reach it."""
+    """Costs of one trace where LIMIT_PCT of the load is short; None where a frontier does not come down to it."""
 
     ours: float | None
     calibrated: float | None
@@ -125,9 +125,11 @@ def _calibrated(scene: Scene, week: Part) -> tuple[str, int]:
 
 
 def _cost(one: Outcome, scene: Scene) -> float | None:
-    found = figures(one.sums, scene.step_s)
-    keep = ~np.isnan(one.knobs)
-    return cost_at(found.short_pct[keep], found.cost_ratio[keep], LIMIT_PCT)
+    """Cost at the limit; where settings jump over it, of the cheapest that stays below."""
+    found, keep = figures(one.sums, scene.step_s), ~np.isnan(one.knobs)
+    short, cost = found.short_pct[keep], found.cost_ratio[keep]
+    below = cost[short <= LIMIT_PCT]
+    return cost_at(short, cost, LIMIT_PCT) or (float(below.min()) if len(below) else None)
 
 
 if __name__ == "__main__":
