@@ -98,7 +98,8 @@ def learn(
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     days = _rolled(history, peaks.said, fleet, before)
-    return Learnt(models, before, days, priced, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+    trusted = _trusted(history, peaks, fleet, validated)
+    return Learnt(models, before, days, priced, peaks.record, peaks.ensemble, trusted)
 
 
 def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Losses:
