@@ -147,7 +147,7 @@ def lines_of(card: Mapping[str, Any]) -> list[str]:
     for condition, figures in card["test"].items():
         worst_name, worst = max(figures["by_history"].items(), key=lambda item: item[1]["ratio"])
         ratio, (low, high) = figures["ratio"], figures["ratio_95"]
-        said = "never reaches 1 % short" if ratio is None else f"costs {ratio:.3f} of {figures['rival']}"
+        said = "never leaves as little short" if ratio is None else f"costs {ratio:.3f} of {figures['rival']}"
         interval = "" if low is None else f" (95 %: {low:.3f} to {high:.3f})"
         lines.append(f"{card['family']}, {condition}: {said}{interval}; worst on {worst_name}: {worst['ratio']:.3f}")
     passed = ", ".join(condition for _, condition in card["passed"])

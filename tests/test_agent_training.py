@@ -42,7 +42,6 @@ def _few_settings() -> Iterator[None]:
     """Trials that are only looked at need no fine frontiers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "PRICES", trial.PRICES[::6])
-        patch.setattr(agent_training, "PRICES", trial.PRICES)
         patch.setattr(trial, "MARGINS", trial.MARGINS[::8])
         yield
 
@@ -99,6 +98,7 @@ def found(short: list[float], cost: list[float], ages: list[list[float]]) -> Fou
         np.array(cost)[:, None],
         np.zeros((n, 1)),
         np.array(ages)[:, None, :],
+        np.ones(n),
     )
 
 
@@ -116,8 +116,8 @@ def test_the_oldest_age_is_what_95_of_100_messages_stay_below() -> None:
     young = np.zeros(186)
     young[0] = 1.0
     both = oldest(found([0.0, 0.0], [1.0, 1.0], [list(ages), list(young)]))
-    assert both[0, 0] == AGE_EDGES[11]
-    assert both[1, 0] == AGE_EDGES[1]
+    assert both[0] == AGE_EDGES[11]
+    assert both[1] == AGE_EDGES[1]
 
 
 def card() -> dict[str, Any]:

@@ -97,7 +97,22 @@ def test_a_reward_is_minus_surplus_shortage_and_changes_by_hand() -> None:
     draw = replace(state.draw, price=np.full(24, 100.0))
     minute = replace(state.minute, changes=np.arange(24) % 5)
     by_hand = (minute.billed * draw.capacity - minute.load + 10.0 * minute.deficit) / (4.0 * draw.mean)
-    assert reward(minute, draw) == pytest.approx(-(by_hand + minute.changes) / 4.0)
+    assert reward(minute, draw) == pytest.approx(-(by_hand + np.where(draw.queue, 0, minute.changes)) / 4.0)
+
+
+@pytest.mark.parametrize(("waiting", "became", "waited", "age_s"), [(25, 1.0, 0.25, 375.0), (20, 0.0, 0.0, 300.0)])
+def test_messages_are_late_once_and_cost_while_they_wait_on(
+    waiting: int, became: float, waited: float, age_s: float
+) -> None:
+    """One message a second comes, and as many seconds' are left as `waiting` steps have; 20 steps are wanted."""
+    steady = np.ones(2000, np.float32)
+    one = Foretold("steady", 300.0, True, steady, np.ones((2000, 5), np.float32), 3.0 * steady)
+    world = ClusterWorld(Histories.of([one]), Ranges(steps=200, patience=(1.0, 1.0)), 1)
+    state = world.initial(np.random.default_rng(0))
+    state.step = 50
+    state.served = replace(state.served, backlog=np.array([15.0 * waiting]))
+    assert [float(part[0]) for part in world.overdue(state)] == pytest.approx([became, waited])
+    assert [float(part[0]) for part in world.cleared(state)] == pytest.approx([51.0 - waiting, age_s])
 
 
 def test_a_change_of_the_count_counts_once_however_large() -> None:

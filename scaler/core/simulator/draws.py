@@ -67,6 +67,8 @@ class Histories:
     """Mean load, (K,)."""
     usual: FloatArray
     """Load that three steps of five stay below, (K,)."""
+    total: FloatArray
+    """Sum of all load before each step, gaps as nothing, (S + 1,)."""
 
     @staticmethod
     def of(parts: Sequence[Foretold]) -> "Histories":
@@ -84,6 +86,7 @@ class Histories:
             np.array([part.lead_s for part in parts]),
             np.array([float(np.nanmean(part.value)) for part in parts]),
             np.array([float(np.nanquantile(part.value, 0.6)) for part in parts]),
+            np.concatenate([[0.0], np.cumsum(np.nan_to_num(value), dtype=np.float64)]),
         )
 
 
@@ -259,7 +262,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
 def _begins(histories: Histories, history: IntArray, steps: int, rng: np.random.Generator) -> IntArray:
     """Where episodes begin, (B,): anywhere, but not where hardly any load would come."""
     room = np.maximum(histories.length[history] - steps - SPARE - LOOKS_BACK, 1)
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
+    total = histories.total
     at = np.zeros(len(history), np.int64)
     quiet = np.ones(len(history), np.bool_)
     for _ in range(TRIES):
@@ -275,7 +278,7 @@ def _log_uniform(span: Span, n: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _mean_load(histories: Histories, at: IntArray, steps: int, least: FloatArray) -> FloatArray:
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
+    total = histories.total
     return np.asarray(np.maximum((total[np.minimum(at + steps, len(total) - 1)] - total[at]) / steps, least))
 
 
