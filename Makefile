@@ -52,8 +52,8 @@ results: $(VENV)/.dev  ## docs/results.md from the histories in FORESAIL_TRACES:
 model-eval: $(VENV)/.dev  ## the scores of docs/model-card.md, from the network that is shipped
 	$(BIN)/python -m benchmarks.model_eval
 
-agent-eval: $(VENV)/.dev  ## the trial of the shipped agent once more, against its card: minutes, after forecasts are made once
-	$(BIN)/python -m benchmarks agent_eval
+agent-eval: $(VENV)/.dev  ## the shipped agent once more: its card, a day of bad forecasts, three days beside the learnt capacity
+	$(BIN)/python -m benchmarks agent_eval agent_adversary agent_long
 
 proto: $(VENV)/.dev  ## regenerate the stubs from scaler/proto/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. scaler/proto/*.proto

@@ -12,6 +12,7 @@ from typing import Any
 from scaler import agent_card
 from scaler.agent_training import TEST, Plan, judged
 from scaler.command_train_agent import lines_of
+from scaler.core.simulator.draws import Foretold
 from scaler.foretold import Wanted, all_foretold
 
 VAR = Path("var/agent/foretold")
@@ -37,11 +38,14 @@ def run() -> Iterator[str]:
 
 def again(kept: agent_card.Shipped, folder: Path) -> dict[str, Any]:
     """The test of a card, repeated."""
-    card = kept.card
-    plan, queue = Plan(**card["plan"]), card["family"] == "queue"
-    wanted = [Wanted.csv(folder / f"{one['name']}.csv", one["lead_s"], queue=queue) for one in card["histories"]]
-    told = list(all_foretold(wanted, VAR))
-    return judged(told, TEST, {"agent": kept.agent}, plan)["agent"]
+    return judged(told_of(kept, folder), TEST, {"agent": kept.agent}, Plan(**kept.card["plan"]))["agent"]
+
+
+def told_of(kept: agent_card.Shipped, folder: Path) -> list[Foretold]:
+    """The histories of a card with their forecasts."""
+    queue = kept.card["family"] == "queue"
+    wanted = [Wanted.csv(folder / f"{one['name']}.csv", one["lead_s"], queue=queue) for one in kept.card["histories"]]
+    return list(all_foretold(wanted, VAR))
 
 
 def differences(card: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:

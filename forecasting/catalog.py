@@ -100,7 +100,8 @@ def fit(history: History, h: int, *, averaged: bool) -> Models:
 
 def predict(models: Models, history: History, rows: Rows) -> Quantiles:
     """Forecast R rows by whoever speaks for their workload, with what is known to come; NaN where nobody does."""
-    return occasions.expected(spoken(models, history, rows), history, rows, models.multiplier, models.epsilon)
+    said = spoken(models, history, rows)
+    return occasions.expected(said, history, rows, models.multiplier, models.epsilon, models.naive.averaged)
 
 
 def spoken(models: Models, history: History, rows: Rows) -> Quantiles:

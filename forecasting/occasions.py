@@ -5,7 +5,7 @@
 
 A fitted model cannot learn from a handful of minutes in a month; a look-up can. The rise of the last two weeks counts
 only where both had it and it lies beyond what is forecast with 97 %, so that noise, which seldom strikes twice at the
-same time of the week, costs nothing.
+same time of the week, costs nothing. Over next to no load a rise is large by chance, so no more is expected than came.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from forecasting.calendar import DAY_S, EVENTS, Calendar
-from forecasting.forecast import LEVELS, FloatArray, IntArray, Quantiles
+from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles
 from forecasting.series import History, Rows, bucket_index, earlier_s, gather, windows_around
 
 BEFORE_S = 1800.0
@@ -25,7 +25,8 @@ HOLD_S = 900.0
 WEEKS: IntArray = np.array([7, 14])
 """Days back at which a rise must have come to be expected again."""
 RISE = 1.5
-"""Smallest factor that is a rise: below it the fitted model speaks."""
+"""Smallest factor that is a rise: below it the fitted model speaks. By as much may more be expected than came: a load
+grows."""
 SURE = int(np.argmax(LEVELS == 0.97))
 """Level whose forecast a repeated rise must exceed."""
 
@@ -70,11 +71,13 @@ def _rise(history: History, begin_s: float, end_s: float, epsilon: float) -> flo
     return float((largest + epsilon) / (earlier.mean() + epsilon)) if len(earlier) else np.nan
 
 
-def expected(said: Quantiles, history: History, rows: Rows, multiplier: FloatArray, epsilon: FloatArray) -> Quantiles:
-    """The forecasts of R rows with what is known to come; `multiplier` (B, EVENTS), `epsilon` (B,)."""
+def expected(
+    said: Quantiles, history: History, rows: Rows, multiplier: FloatArray, epsilon: FloatArray, averaged: BoolArray
+) -> Quantiles:
+    """The forecasts of R rows with what is known to come; `multiplier` (B, EVENTS), `epsilon` and `averaged` (B,)."""
     offset = epsilon[rows.workload]
     said = _with_events(said, history, rows, multiplier, offset)
-    return _with_repeats(said, history, rows, offset)
+    return _with_repeats(said, history, rows, offset, averaged[rows.workload])
 
 
 def _with_events(
@@ -110,21 +113,24 @@ def _level_before(history: History, workload: IntArray, moment_s: FloatArray) ->
     return before
 
 
-def _with_repeats(said: Quantiles, history: History, rows: Rows, offset: FloatArray) -> Quantiles:
+def _with_repeats(said: Quantiles, history: History, rows: Rows, offset: FloatArray, averaged: BoolArray) -> Quantiles:
     """Raise forecasts to the smaller rise of the same lead window in the last two weeks, where both had a clear one."""
-    smallest, asked = np.full(len(rows.h), np.inf), np.arange(len(rows.h))
+    smallest, most = np.full(len(rows.h), np.inf), np.zeros(len(rows.h))
+    asked = np.arange(len(rows.h))
     begin_s = earlier_s(history, rows, WEEKS)
     for week in range(len(WEEKS)):
-        before, largest = _blocks(history, rows.some(asked), begin_s[asked, week])
+        before, largest = _blocks(history, rows.some(asked), begin_s[asked, week], averaged[asked])
+        most[asked] = np.maximum(most[asked], largest)
         rise = (largest + offset[asked]) / (before + offset[asked])
         smallest[asked] = np.minimum(smallest[asked], rise)
         asked = asked[rise >= RISE]
     if not len(asked):
         return said
     # In blocks as well, so that minutes into the rise it is not expected on top of itself.
-    now, _ = _blocks(history, rows.some(asked), rows.origin_s[asked])
+    now, _ = _blocks(history, rows.some(asked), rows.origin_s[asked], averaged[asked])
     wanted = np.full(len(rows.h), np.nan)
-    wanted[asked] = (now + offset[asked]) * smallest[asked] - offset[asked]
+    risen = (now + offset[asked]) * smallest[asked] - offset[asked]
+    wanted[asked] = np.minimum(risen, RISE * most[asked])
     floor = np.where(wanted > said.peak[:, SURE], wanted, 0.0)
     return replace(
         said,
@@ -134,10 +140,11 @@ def _with_repeats(said: Quantiles, history: History, rows: Rows, offset: FloatAr
     )
 
 
-def _blocks(history: History, rows: Rows, begin_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _blocks(history: History, rows: Rows, begin_s: FloatArray, averaged: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Mean of the last coarse block before the one that `begin_s` falls into, and largest load of the lead window.
 
-    The window begins at `begin_s` and counts in whole blocks, (R,) each; NaN where unknown.
+    The window begins at `begin_s` and counts in whole blocks, (R,) each; NaN where unknown. Where a mean is forecast
+    the largest load is that of a whole block.
     """
     n_blocks, block_s = history.coarse_mean.shape[1], history.coarse_s
     end_s = begin_s + rows.h * history.step_s
@@ -145,5 +152,7 @@ def _blocks(history: History, rows: Rows, begin_s: FloatArray) -> tuple[FloatArr
     last = n_blocks - 1 - np.floor((history.coarse_end_s - end_s) / block_s + 1e-9).astype(np.int64)
     index = first[:, None] + np.arange(int((last - first).max(initial=0)) + 1)
     index = np.where(index <= last[:, None], index, -1)
-    largest = np.fmax.accumulate(gather(history.coarse_maximum, rows.workload[:, None], index), axis=1)[:, -1]
+    within = gather(history.coarse_maximum, rows.workload[:, None], index)
+    within[averaged] = gather(history.coarse_mean, rows.workload[averaged, None], index[averaged])
+    largest = np.fmax.accumulate(within, axis=1)[:, -1]
     return gather(history.coarse_mean, rows.workload, np.minimum(first, n_blocks) - 1), largest

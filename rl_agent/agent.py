@@ -1,8 +1,6 @@
 """A trained policy, served: observations in, one discrete action each out. NumPy only.
 
-The action is what the policy would do in the long run: probabilities add up, the action that is owed most is taken and
-pays one. So a policy that moves one time in ten moves every tenth time, without chance, and replicas of the
-service agree.
+The likeliest action is taken, without chance, so that replicas of the service agree.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """From histories to an agent and its card, or to an honest refusal.
 
-    histories with forecasts → training worlds → one run per seed → validation: the seed that is best where it is worst
-    → test: what it costs against forecast-only, family by condition → gate → card
+    histories with forecasts → training worlds → one run per seed → validation: the seed that is cheapest on average
+    → gate: where it is surely cheaper than forecast-only → test: what every seed costs → card
 
 Interrupted, a run goes on from the newest checkpoint of each seed.
 """
@@ -22,10 +22,10 @@ from scaler.core.simulator.draws import LEARNT_S, LOOKS_BACK, SPARE, Foretold, H
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.score import LEAST_BLOCKS
 from scaler.core.simulator.trial import (
+    CALIBRATED,
     KNOWING,
     MARGIN,
     MARGIN_PRICE,
-    PRICES,
     RULE,
     Entrant,
     Found,
@@ -34,6 +34,8 @@ from scaler.core.simulator.trial import (
     forecast_only,
     knowing,
     learning,
+    oldest,
+    ours,
     ratio_of,
     reactive,
     setting_at,
@@ -49,11 +51,17 @@ TRAINING, VALIDATION, TEST = (0.0, 0.45), (0.45, 0.6), (0.6, 1.0)
 IMAGINED = 14
 """Generated histories beside the recorded ones, of five days each."""
 IMAGINED_DAYS = 5.0
-SHORT_PCT = 1.0
-"""Short share at which costs are compared."""
+SHORT_PCT: Mapping[str, float] = {"rate": 1.0, "queue": 5.0}
+"""Short share at which costs are compared, by family: where one message in twenty is late, the 95 % age is the wanted
+one."""
+AGES = (0.5, 0.75, 0.9, 1.0, 1.25)
+"""95 % ages, in wanted ages, at which costs of queues are shown."""
 SHORT_PCTS = (0.5, 1.0, 2.0, 5.0)
 WORST = 1.05
 """On no history may the agent be dearer than this."""
+QUEUE_PRICE, QUEUE_PATIENCE = (20.0, 20.0), (0.7, 4.0)
+"""Price of a late message, and wanted ages in lead times, where a queue's agent is trained: its knob is the wanted age.
+At this price one message in twenty may be worth leaving late."""
 SAMPLES = 400
 """Of the bootstrap."""
 WORLDS_OF: Mapping[str, Mapping[str, float]] = {
@@ -106,9 +114,10 @@ def school(told: Sequence[Foretold], plan: Plan) -> ClusterWorld:
     rng = np.random.default_rng(77)
     queue = plan.family == "queue"
     made = [imagined(f"imagined {i + 1}", IMAGINED_DAYS, rng, queue=queue) for i in range(IMAGINED)]
-    return ClusterWorld(
-        Histories.of([*(one.part(*TRAINING) for one in told), *made]), Ranges(steps=plan.episode_steps), plan.worlds
-    )
+    ranges = Ranges(steps=plan.episode_steps)
+    if queue:
+        ranges = replace(ranges, price=QUEUE_PRICE, patience=QUEUE_PATIENCE)
+    return ClusterWorld(Histories.of([*(one.part(*TRAINING) for one in told), *made]), ranges, plan.worlds)
 
 
 def tried(
@@ -120,41 +129,50 @@ def tried(
         ranges = replace(Ranges(steps=plan.trial_steps), **given)  # type: ignore[arg-type] # all are shares
         world = ClusterWorld(histories, ranges, 1)
         hidden = given["known"] == 0.0
-        entrants = [forecast_only(), *([with_margin(), learning(), knowing()] if hidden else [])]
-        entrants += [usual_rule(), *([reactive()] if plan.family == "queue" else [])]
-        entrants += [_entrant(name, agent, world) for name, agent in agents.items()]
+        queue = plan.family == "queue"
+        known = [with_margin(), *([] if queue else [learning()]), knowing(queue=queue)]
+        entrants = [forecast_only(queue=queue), *(known if hidden else [])]
+        entrants += [usual_rule(), *([reactive()] if queue else [])]
+        entrants += [_entrant(name, agent, world, queue=queue) for name, agent in agents.items()]
         yield condition, trial(world, entrants, plan.variants, plan.settling, np.random.default_rng(plan.trial_seed))
 
 
-def _entrant(name: str, agent: Agent, world: ClusterWorld) -> Entrant:
-    return Entrant(name, PRICES, np.full(len(PRICES), np.nan), agent_pilot(world, agent.act))
+def _entrant(name: str, agent: Agent, world: ClusterWorld, *, queue: bool) -> Entrant:
+    return ours(name, queue=queue, factor=np.nan, pilot=agent_pilot(world, agent.act))
 
 
-def figures_of(found: Sequence[Found], names: Sequence[str], variants: int) -> dict[str, Any]:
-    """What a card says of one condition; the agent is the last of those found."""
+def figures_of(found: Sequence[Found], names: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """What a card says of one condition; the agent is the last of those found.
+
+    It is judged against the cheapest way to use forecasts without it, and in queues the rule that it replaces.
+    """
     agent, rivals = found[-1], found[:-1]
+    short_pct, queue = SHORT_PCT[plan.family], plan.family == "queue"
     everyone = np.ones(agent.cost.shape[1])
     cost = {one.name: [_shown(cost_of(one, everyone, pct)) for pct in SHORT_PCTS] for one in found}
-    against = {one.name: _compared(agent, one) for one in rivals if one.name not in {KNOWING, RULE}}
-    known = {one.name: cost_of(one, everyone, SHORT_PCT) for one in rivals if one.name.startswith("forecast")}
+    against = {one.name: _compared(agent, one, short_pct) for one in rivals if one.name not in {KNOWING, RULE}}
+    known = {
+        one.name: cost_of(one, everyone, short_pct) for one in rivals if one.name.startswith(("forecast", CALIBRATED))
+    }
     best = min(known, key=lambda name: np.nan_to_num(known[name], nan=np.inf))
     rival = next(one for one in rivals if one.name == best)
-    ours, theirs = (setting_at(one, everyone, SHORT_PCT) for one in (agent, rival))
+    own, theirs = (setting_at(one, everyone, short_pct) for one in (agent, rival))
     return {
         "cost_at_short_pct": dict(zip(("short_pct", *cost), (list(SHORT_PCTS), *cost.values()), strict=True)),
+        **({"cost_at_age": {"age": list(AGES), **{one.name: _by_age(one) for one in found}}} if queue else {}),
         "against": against,
         "rival": best,
         **against[best],
-        "by_history": _by_history((agent, ours), (rival, theirs), names, variants),
+        "by_history": _by_history((agent, own), (rival, theirs), names, plan.variants),
         "usual_price": {one.name: _usual(one) for one in found if one.name != MARGIN},
-        "events_per_hour": {"agent": _shown(agent.events[ours].mean()), best: _shown(rival.events[theirs].mean())},
+        "events_per_hour": {"agent": _shown(agent.events[own].mean()), best: _shown(rival.events[theirs].mean())},
         "worlds": agent.cost.shape[1],
     }
 
 
 def _usual(found: Found) -> dict[str, float | None]:
-    """Short share, cost and changes per hour at the price that 1 % short load usually comes to."""
-    at = int(np.argmin(np.abs(np.log(found.price / MARGIN_PRICE))))
+    """Short share, cost and changes per hour at the price that 1 % short load usually comes to, told no other age."""
+    at = int(np.argmin(np.abs(np.log(found.price / MARGIN_PRICE)) + np.abs(np.log(found.aim))))
     return {
         "short_pct": _shown(100.0 * float(found.short[at].mean())),
         "cost": _shown(float(found.cost[at].mean())),
@@ -162,15 +180,21 @@ def _usual(found: Found) -> dict[str, float | None]:
     }
 
 
-def _compared(agent: Found, other: Found) -> dict[str, Any]:
-    ratio = ratio_of(agent, other, SHORT_PCT, SAMPLES, np.random.default_rng(0))
+def _by_age(found: Found) -> list[float | None]:
+    """Least cost at which the 95 % age is at most each of AGES."""
+    age, cost = oldest(found), found.cost.mean(axis=1)
+    return [_shown(float(cost[age <= most].min(initial=np.inf))) for most in AGES]
+
+
+def _compared(agent: Found, other: Found, short_pct: float) -> dict[str, Any]:
+    ratio = ratio_of(agent, other, short_pct, SAMPLES, np.random.default_rng(0))
     return {"ratio": _shown(ratio.mean), "ratio_95": [_shown(ratio.low), _shown(ratio.high)]}
 
 
 def _by_history(
     agent: tuple[Found, int], rival: tuple[Found, int], names: Sequence[str], variants: int
 ) -> dict[str, dict[str, float | None]]:
-    """Cost and short share of both on each history, at the settings that leave 1 % short over all of them."""
+    """Cost and short share of both on each history, at the settings that leave as much short over all of them."""
     table = {}
     for index, name in enumerate(names):
         rows = slice(index * variants, (index + 1) * variants)
@@ -198,10 +222,10 @@ def passes(figures: Mapping[str, Any]) -> bool:
     return bool(enough and high is not None and high < 1.0 and worst <= WORST)
 
 
-def worst_of(figures: Mapping[str, Mapping[str, Any]]) -> float:
-    """The ratio of the worst condition that can be passed, inf where it is undefined: by this a seed is chosen."""
+def mean_ratio(figures: Mapping[str, Mapping[str, Any]]) -> float:
+    """Geometric mean of the ratios where an agent may pass, inf where one is undefined: by this a seed is chosen."""
     ratios = [figures[condition]["ratio"] for condition in CONDITIONS]
-    return max(float("inf") if ratio is None else float(ratio) for ratio in ratios)
+    return float("inf") if None in ratios else float(np.exp(np.log(ratios).mean()))
 
 
 def judged(
@@ -213,14 +237,14 @@ def judged(
     for condition, found in tried(told, share, agents, plan):
         rivals = found[: -len(agents)]
         for name, own in zip(agents, found[-len(agents) :], strict=True):
-            table[name][condition] = figures_of([*rivals, own], names, plan.variants)
+            table[name][condition] = figures_of([*rivals, own], names, plan)
     return table
 
 
 def card_of(
     told: Sequence[Foretold], plan: Plan, chosen: str, table: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The card: validation decides who passes, the test part is shown."""
+    """The card: validation decides who is chosen and where it passes, the test part is shown; both by seed."""
     validation = table[chosen]
     passed = [[plan.family, condition] for condition in CONDITIONS if passes(validation[condition])]
     return {
@@ -233,9 +257,20 @@ def card_of(
         "worlds": asdict(Ranges()),
         "plan": asdict(plan),
         "seed": chosen,
-        "seeds": {name: {one: figures["ratio"] for one, figures in by.items()} for name, by in table.items()},
+        "seeds": {name: {"validation": _spread(table[name]), "test": _spread(test[name])} for name in table},
         "validation": validation,
-        "test": test,
+        "test": test[chosen],
+    }
+
+
+def _spread(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        condition: {
+            "ratio": one["ratio"],
+            "ratio_95": one["ratio_95"],
+            "events_per_hour": list(one["events_per_hour"].values()),
+        }
+        for condition, one in figures.items()
     }
 
 

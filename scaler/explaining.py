@@ -43,7 +43,8 @@ async def explained(engine: Engine, key: Key, at_s: float) -> Explanation:
     kept = await asyncio.to_thread(engine.journal.newest, key, at_s)
     if not len(kept.t_s):
         raise NotKept(f"{key}: no decision is kept from the day before that time")
-    workload, bound = engine.roster.entries[key].workload, bound_of(kept, 0)
+    workload = engine.roster.entries[key].workload
+    bound = bound_of(kept, 0, queue=workload.kind is Kind.QUEUE)
     parts: FloatArray = np.full(len(PARTS), np.nan)
     doubt: str | None = REPLACED
     event = None

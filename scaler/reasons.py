@@ -14,7 +14,7 @@ from forecasting.forecast import FloatArray, at_level, level_of
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.guardrails import NAMES, replicas_for
 from scaler.core.learned import MOVES
-from scaler.core.policies import RHO
+from scaler.core.policies import AT_ONCE, PATIENCE, RHO
 from scaler.core.price import level_of as level_at
 from scaler.core.trust import Cause
 from scaler.record import Recorded
@@ -36,7 +36,7 @@ class Bound:
     """… and those worth keeping; between them what runs stays."""
 
 
-def bound_of(kept: Recorded, at: int) -> Bound:
+def bound_of(kept: Recorded, at: int, *, queue: bool) -> Bound:
     """The bound behind what the forecast alone wanted in one recorded decision.
 
     At the level of what is worth keeping, or of what is worth buying, whichever gave the number; where what ran lay
@@ -48,12 +48,13 @@ def bound_of(kept: Recorded, at: int) -> Bound:
     levels = level_at(kept.price[at] / np.array([RHO, 1.0]))
     loads = np.array([float(at_level(peak, level[None], 0.25 * capacity)[0]) for level in levels])
     loads = np.fmin(loads, kept.ceiling[at])
-    clearing = float(kept.clearing[at])
-    fewest, most = replicas_for(loads + clearing, capacity[0]).tolist()
+    clearing, share = float(kept.clearing[at]), AT_ONCE if queue else 1.0
+    fewest, most = replicas_for(share * loads + clearing, capacity[0]).tolist()
+    fewest = -(-most // PATIENCE) if queue else fewest
     if fewest < wanted < most:
-        load = float(wanted * capacity[0]) - clearing
+        load = (float(wanted * capacity[0]) - clearing) / share
         return Bound(load, float(level_of(peak, np.array([load]))[0]), fewest, most)
-    which = 0 if wanted <= fewest < most else 1
+    which = 0 if wanted <= fewest < most and not queue else 1
     return Bound(float(loads[which]), float(levels[which]), fewest, most)
 
 
@@ -115,8 +116,10 @@ def _forecast(kept: Recorded, at: int, told: Told) -> str:
     if told.queue:
         return (
             f"With {percent(bound.probability)} probability no more than {number(bound.load)} messages per second "
-            f"arrive until {until}, and the backlog takes {number(float(kept.clearing[at]))}; "
-            f"at {number(capacity)} per replica that asks for {replicas(wanted)}."
+            f"arrive until {until}; for half of them and the backlog's {number(float(kept.clearing[at]))}, "
+            f"at {number(capacity)} per replica, {replicas(bound.most)} "
+            f"{'is' if bound.most == 1 else 'are'} worth keeping"
+            f"{f', of which {wanted:,} will do: messages may wait.' if wanted < bound.most else '.'}"
         )
     if wanted == 0:
         return f"Until {until} no load comes, with {percent(bound.probability)} probability."

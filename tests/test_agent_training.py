@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from rl_agent.agent import Agent
 from scaler import agent_card, agent_training, command_train_agent
-from scaler.agent_training import Plan, judged, long_enough, passes, worst_of
+from scaler.agent_training import Plan, judged, long_enough, mean_ratio, passes
 from scaler.cli import main
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION
 from scaler.core.simulator import trial
@@ -42,7 +42,6 @@ def _few_settings() -> Iterator[None]:
     """Trials that are only looked at need no fine frontiers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "PRICES", trial.PRICES[::6])
-        patch.setattr(agent_training, "PRICES", trial.PRICES)
         patch.setattr(trial, "MARGINS", trial.MARGINS[::8])
         yield
 
@@ -52,9 +51,11 @@ def held() -> dict[str, Any]:
     return judged(told(), agent_training.TEST, {"agent": holding()}, SMALL)["agent"]
 
 
-def test_an_agent_that_holds_is_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+def test_an_agent_that_holds_is_all_but_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
+    # It raises a forecast that lies below the load, and there are few of them.
     usual = held["blind"]["usual_price"]
-    assert usual["agent"] == usual["forecast only"]
+    assert usual["agent"]["cost"] == pytest.approx(usual["forecast only"]["cost"], rel=0.01)
+    assert usual["agent"]["short_pct"] <= usual["forecast only"]["short_pct"]
 
 
 def test_who_knows_the_capacity_leaves_less_short(held: dict[str, Any]) -> None:
@@ -73,11 +74,11 @@ def test_an_agent_that_is_not_surely_cheaper_does_not_pass(held: dict[str, Any])
     assert not passes({**better, "by_history": {**fair, "load 0": {"ratio": 1.06}}})
 
 
-def test_a_seed_is_judged_by_its_worst_condition() -> None:
+def test_a_seed_is_judged_by_the_mean_of_its_ratios() -> None:
     figures: dict[str, dict[str, Any]] = {condition: {"ratio": 0.9} for condition in CONDITIONS}
-    assert worst_of(figures) == 0.9
-    assert worst_of({**figures, "cpu": {"ratio": 1.2}}) == 1.2
-    assert worst_of({**figures, "cpu": {"ratio": None}}) == float("inf")
+    assert mean_ratio(figures) == pytest.approx(0.9)
+    assert mean_ratio({**figures, "cpu": {"ratio": 0.8}}) == pytest.approx(0.9 * (0.8 / 0.9) ** (1 / 3))
+    assert mean_ratio({**figures, "cpu": {"ratio": None}}) == float("inf")
 
 
 def test_a_history_too_short_for_an_episode_is_left_out() -> None:
@@ -97,6 +98,7 @@ def found(short: list[float], cost: list[float], ages: list[list[float]]) -> Fou
         np.array(cost)[:, None],
         np.zeros((n, 1)),
         np.array(ages)[:, None, :],
+        np.ones(n),
     )
 
 
@@ -114,8 +116,8 @@ def test_the_oldest_age_is_what_95_of_100_messages_stay_below() -> None:
     young = np.zeros(186)
     young[0] = 1.0
     both = oldest(found([0.0, 0.0], [1.0, 1.0], [list(ages), list(young)]))
-    assert both[0, 0] == AGE_EDGES[11]
-    assert both[1, 0] == AGE_EDGES[1]
+    assert both[0] == AGE_EDGES[11]
+    assert both[1] == AGE_EDGES[1]
 
 
 def card() -> dict[str, Any]:
@@ -136,10 +138,16 @@ def test_a_folder_gives_back_the_agent_and_where_it_may_be_used(tmp_path: Path) 
 
 def test_the_shipped_agent_is_used_where_its_card_says_that_it_passed() -> None:
     kept = agent_card.read(Path("shipped"))
-    assert kept.licence.passed.tolist() == [[False, True, True], [False, False, False]]
-    for condition in ("cpu", "cpu and latency"):
-        assert passes(kept.card["validation"][condition])
-    assert not passes(kept.card["validation"]["blind"])
+    passed = [[kept.card["family"], one] for one in CONDITIONS if passes(kept.card["validation"][one])]
+    assert passed == kept.card["passed"] != []
+    assert kept.licence.passed.tolist() == [[["rate", one] in passed for one in CONDITIONS], [False] * 3]
+
+
+def test_the_shipped_agent_is_the_best_of_its_seeds_on_validation() -> None:
+    card = agent_card.read(Path("shipped")).card
+    by_seed = {name: mean_ratio(one["validation"]) for name, one in card["seeds"].items()}
+    assert len(by_seed) == 5
+    assert min(by_seed, key=lambda name: by_seed[name]) == card["seed"]
 
 
 @pytest.mark.parametrize("spoil", ["nothing", "observation", "json", "passed", "arrays"])
@@ -177,6 +185,9 @@ def test_training_goes_on_ends_with_a_card_and_says_where_it_lost(
     kept = agent_card.read(out)
     assert set(kept.card["test"]) == {"blind", "cpu", "cpu and latency", "faulty forecasts"}
     assert kept.card["passed"] + kept.card["refused"] != []
+    assert list(kept.card["seeds"]) == ["seed 0"]
+    ratio = kept.card["validation"]["blind"]["ratio"]
+    assert kept.card["seeds"]["seed 0"]["validation"]["blind"]["ratio"] == ratio
     assert any("worst on load" in line for line in lines)
     assert json.loads((out / "card.json").read_text())["worlds"]["wrong"] == Ranges().wrong
 

@@ -54,7 +54,11 @@ def some_record(n_replicas: int = 12, **fields: Any) -> Recorded:
 
 def said(kept: Recorded, parts: dict[str, float] | None = None, **more: Any) -> str:
     values = np.array([(parts or {}).get(name, 0.0 if parts else math.nan) for name in PARTS])
-    told = Told(bound_of(kept, 0), values, **{"doubt": None, "event": None, "queue": False, "observed": False, **more})
+    told = Told(
+        bound_of(kept, 0, queue=bool(more.get("queue"))),
+        values,
+        **{"doubt": None, "event": None, "queue": False, "observed": False, **more},
+    )
     return " ".join(sentences(kept, 0, told))
 
 
@@ -120,7 +124,7 @@ def test_what_was_served_and_sent_is_said(fields: dict[str, Any], text: str) -> 
 def test_what_stays_between_both_prices_is_said_to_stay() -> None:
     quantiles = 95.0 * np.array([8.0, 10.0, 12.5, 15.0, 16.0])
     kept = some_record(12, peak=quantiles, replicas=12)
-    bound = bound_of(kept, 0)
+    bound = bound_of(kept, 0, queue=False)
     assert bound.fewest < 12 < bound.most
     assert bound.load == 12 * 95.0
     assert f"is worth {bound.fewest} to {bound.most} replicas; 12 run and stay, enough with" in said(kept)
@@ -128,12 +132,17 @@ def test_what_stays_between_both_prices_is_said_to_stay() -> None:
 
 def test_a_backlog_asks_for_its_share() -> None:
     kept = some_record(3, peak=160.0, clearing=80.0, predictive=3)
-    assert bound_of(kept, 0).load == pytest.approx(160.0)
-    assert (
-        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC, and the backlog takes 80; "
-        "at 95 per replica that asks for 3 replicas."
-    ) in said(kept, queue=True)
-    held = bound_of(some_record(30, capacity=10.0, peak=[100.0, 180.0, 240.0, 290.0, 310.0], clearing=80.0), 0)
+    assert bound_of(kept, 0, queue=False).load == pytest.approx(160.0)
+    asked = (
+        "With 97 % probability no more than 160 messages per second arrive until 09:05 UTC; for half of them and the "
+        "backlog's 80, at 95 per replica, 2 replicas are worth keeping"
+    )
+    assert f"{asked}." in said(some_record(2, peak=160.0, clearing=80.0, predictive=2), queue=True)
+    bought = some_record(1, peak=160.0, clearing=80.0, predictive=1)
+    assert f"{asked}, of which 1 will do: messages may wait." in said(bought, queue=True)
+    held = bound_of(
+        some_record(30, capacity=10.0, peak=[100.0, 180.0, 240.0, 290.0, 310.0], clearing=80.0), 0, queue=False
+    )
     assert held.fewest < 30 < held.most
     assert held.load == 30 * 10.0 - 80.0
 

@@ -315,9 +315,10 @@ def _anew(sums: Sums, line: Line, changed: BoolArray) -> Sums:
     """Sums without all but the idle CPU where a change was found; latency keeps nothing."""
     cpu = np.array([True, False])
     # Variance of y at x = 0, of which a block has `deviation` squared: so many blocks is what is known of it.
-    w, mean_x = np.maximum(sums.w + sums.idle_w, 1e-12), sums.x / np.maximum(sums.w + sums.idle_w, 1e-12)
-    xx = np.maximum(sums.xx / w - mean_x**2, 1e-300)
-    blocks = np.minimum(w / (1.0 + mean_x**2 / xx), IDLE_BLOCKS)
+    w = sums.w + sums.idle_w
+    spread = np.maximum(sums.xx - sums.x**2 / np.maximum(w, 1e-12), 0.0)
+    # Where x hardly differs the line stands upright, and no block tells of x = 0.
+    blocks = np.minimum(w * (spread / np.maximum(sums.xx, 1e-300)), IDLE_BLOCKS)
     keeps = changed & cpu & ~np.isnan(line.slope) & (line.spread >= SPREAD)
     kept = {name: np.where(changed, 0.0, getattr(sums, name)) for name in ("w", "x", "y", "xx", "xy", "yy", "above")}
     return Sums(

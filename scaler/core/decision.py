@@ -82,7 +82,7 @@ def decide(
         seen.step_s,
     )
     reactive, alone = both[:, 0], both[:, 1]
-    worth = price.price_of(state.price)
+    worth = policies.worth(price.price_of(state.price), fleet)
     level = price.level_of(worth)
     clearing = policies.clearing_rate(forecasts.peak, seen, fleet)
     low, high = policies.predictive_range(forecasts, worth, clearing, fleet)

@@ -86,6 +86,10 @@ OBSERVATION = (
     "beyond the forecast",
 )  # fmt: skip
 """What the agent sees, in order; an absent signal is 0 beside its `present`."""
+MISSED = 10
+"""Which of TRAILING tells how far the forecast's median lay above the load, …"""
+ABOVE = 0.03
+"""… and how far it lies above it at least, as a logarithm: largest loads exceed means."""
 CPU_EVIDENCE, LATENCY_EVIDENCE = 5, 7
 """Which of TRAILING say whether CPU and latency are being read, …"""
 READ = 0.2
@@ -294,9 +298,11 @@ def moved(action: IntArray, fleet: Workloads, state: Learned) -> Learned:
 def bounded(factor: FloatArray, fleet: Workloads, state: Learned) -> FloatArray:
     """The factor within its limits, (B,): below 1 only as far as replicas have lately been seen to bear.
 
-    A queue may wait: there the reactive rule is the floor of the guardrails, whatever is believed.
+    And the less, the more forecasts have missed: two errors would add up. A queue may wait: there the reactive
+    rule is the floor of the guardrails, whatever is believed.
     """
     least = np.where(fleet.queue, PATIENT, np.maximum(-np.maximum(state.borne + BEYOND, 0.0), SMALLEST))
+    least = np.minimum(least + missed(fleet, state), 0.0)
     return np.asarray(np.minimum(np.maximum(factor, least), LARGEST))
 
 
@@ -312,6 +318,23 @@ def need_range(
     clearing = policies.clearing_rate(forecasts.peak, seen, belief)
     low, high = policies.predictive_range(forecasts, price, clearing, belief)
     return tuple(np.where(need == UNKNOWN, need, np.maximum(need + state.extra, 0)) for need in (low, high))  # type: ignore[return-value]
+
+
+def missed(fleet: Workloads, state: Learned) -> FloatArray:
+    """By how much forecasts have lately been too low, as a logarithm, (B,); 0 for queues.
+
+    The largest load of the minutes to come is not below the mean of the last ones, unless load falls faster than it
+    does: a forecast that goes on saying so is too low, whatever was learnt of it.
+    """
+    mean, weight = trailing(state)
+    known = (weight[:, MISSED] > READ) & ~fleet.queue
+    return np.where(known, np.minimum(np.maximum(ABOVE - mean[:, MISSED], 0.0), LARGEST), 0.0)
+
+
+def raised(forecasts: Forecasts, fleet: Workloads, state: Learned) -> Forecasts:
+    """The forecasts, raised by what they have lately missed."""
+    by = missed(fleet, state)
+    return replace(forecasts, peak=forecasts.peak * np.exp(by)[:, None]) if by.any() else forecasts
 
 
 CONDITIONS = ("blind", "cpu", "cpu and latency")

@@ -21,7 +21,7 @@ from forecasting.series import DAY_S, History, Rows
 from scaler.core import gate, price, trust, watch
 from scaler.core.domain import Columns, Workloads, put, take
 from scaler.core.gate import Losses
-from scaler.core.policies import predictive_range
+from scaler.core.policies import predictive_range, worth
 
 REPLAY_S = 3 * DAY_S
 """Longest stretch before a cutoff over which the price is replayed."""
@@ -94,11 +94,11 @@ def learn(
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
     before, models = fitted or (_fitted(history, fleet, cutoff_s - span_s), _fitted(history, fleet, cutoff_s))
     peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
-    worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
+    priced = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     days = _rolled(history, peaks.said, fleet, before)
-    return Learnt(models, before, days, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+    return Learnt(models, before, days, priced, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
 
 
 def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Losses:
@@ -192,7 +192,7 @@ def _replayed(history: History, said: Quantiles, fleet: Workloads, begin_s: Floa
         known = ~np.isnan(mean)
         met = price.Bucket(np.where(known, mean * samples, 0.0), known * samples, np.where(known, highest, -np.inf))
         now = Quantiles(said.peak[:, bucket], said.peak[:, bucket], mean, said.ceiling[:, bucket])
-        needs = predictive_range(now, price.price_of(state), no_backlog, coarse)
+        needs = predictive_range(now, worth(price.price_of(state), coarse), no_backlog, coarse)
         state = price.step(replace(state, bucket=met), needs, coarse, moment_s, history.bucket_s)
     return state
 

@@ -25,43 +25,70 @@ def reactive(
     return counts, state
 
 
+AIM = 0.75
+"""Share of a queue's wanted age in which its backlog is to be gone: with 1 the oldest messages would be as old as that
+whatever comes next."""
+
+
+def aimed_s(fleet: Workloads) -> FloatArray:
+    """Age that the oldest message of a queue is planned to have at most, in seconds, (B,)."""
+    return AIM * np.where(np.isnan(fleet.latency_target_s), fleet.lead_s, fleet.latency_target_s)
+
+
 def clearing_rate(peak: FloatArray, seen: Observations, fleet: Workloads) -> FloatArray:
     """Messages per second to clear beside the arrivals, (B,); 0 for rates.
 
-    The backlog expected when a replica started now is ready must be worked off within the latency target.
+    The backlog expected when a replica started now is ready must be worked off within the age that is aimed at. That
+    what waits now will be gone by then is not believed: replicas may bear less than is stated.
     """
     if not fleet.queue.any():
         return np.zeros(len(fleet.queue))
     ready = np.where(seen.ready > 0, seen.ready, 0)
     depth = np.where(np.isnan(seen.load), 0.0, seen.load)
-    backlog = np.maximum(depth + (peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
-    allowed_s = np.where(np.isnan(fleet.latency_target_s), fleet.lead_s, fleet.latency_target_s)
-    return np.where(fleet.queue, backlog / np.maximum(allowed_s, 1.0), 0.0)
+    backlog = depth + np.maximum((peak[:, 0] - fleet.capacity * ready) * fleet.lead_s, 0.0)
+    return np.where(fleet.queue, backlog / np.maximum(aimed_s(fleet), 1.0), 0.0)
 
 
 RHO = 3.0
 """A replica is bought where one short replica is worth R / RHO of them, and kept where it is worth R."""
+PATIENCE = 2
+"""A queue buys where those worth keeping are more than so many times what runs: a start is paid for a lead time without
+serving, and messages may wait."""
+AT_ONCE = 0.5
+"""Share of a queue's foreseen arrivals that replicas are planned for at once; the rest may become backlog, and is
+cleared as such: so a short burst is spread over the wanted age, and what was foreseen too high costs half."""
+WAITING = 0.5
+"""Share of the probability that more comes than is planned for, per lead time that messages may wait for a replica."""
+
+
+def worth(price: FloatArray, fleet: Workloads) -> FloatArray:
+    """R that a short replica is worth, (B,): the price, for queues no more than their wanted age asks for.
+
+    The closer that comes to two lead times, the more may wait for a replica that starts when messages come.
+    """
+    exceeded = np.minimum(WAITING * aimed_s(fleet) / fleet.lead_s, WAITING)
+    return np.where(fleet.queue, np.minimum(price, 1.0 / np.maximum(exceeded, 1e-9) - 1.0), price)
 
 
 def predictive_range(
     said: Forecasts | Quantiles, price: FloatArray, clearing: FloatArray, fleet: Workloads
 ) -> tuple[IntArray, IntArray]:
     """Replicas that are worth buying and those worth keeping at the price R of a short replica, (B,) each."""
-    worth = np.stack([price / RHO, price])
-    low, high = predictive_need(said, worth / (1.0 + worth), clearing, fleet)
-    return low, high
+    bought_kept = np.stack([price / RHO, price])
+    low, high = predictive_need(said, bought_kept / (1.0 + bought_kept), clearing, fleet)
+    return np.where(fleet.queue & (high >= 0), -(-high // PATIENCE), low), high
 
 
 def predictive_need(said: Forecasts | Quantiles, level: FloatArray, clearing: FloatArray, fleet: Workloads) -> IntArray:
     """Replicas that the forecast asks for: ceil((Q_level(peak) + clearing) / capacity), of the shape of `level`.
 
-    Several levels at once stand along a leading axis, (K, B).
+    Of a queue's arrivals AT_ONCE counts. Several levels at once stand along a leading axis, (K, B).
     UNKNOWN where there is no forecast, or a queue whose capacity was not stated. Ratios of loads below a quarter of a
     replica mean nothing, so that much is added before logarithms are taken.
     """
     upper = np.fmin(at_level(said.peak, level, 0.25 * fleet.capacity), said.ceiling)
     upper = np.where(np.isnan(said.peak[:, 0]), np.nan, upper)
-    need = replicas_for(upper + clearing, fleet.capacity)
+    need = replicas_for(np.where(fleet.queue, AT_ONCE * upper, upper) + clearing, fleet.capacity)
     return np.where(np.isnan(upper) | ~fleet.capacity_known, UNKNOWN, need)
 
 

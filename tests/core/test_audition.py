@@ -42,7 +42,7 @@ def tick(t_s: float, load: float = 80.0, replicas: int = 11, latency_s: float = 
         feedback=np.array([[0.6, 0.5, latency_s, np.nan]]),
         doubt=np.zeros(1, np.int64),
     )
-    peak = np.array([[90.0, 100.0, 105.0, 110.0, 115.0]])
+    peak = load * np.array([[1.125, 1.25, 1.3125, 1.375, 1.4375]])
     said = Forecasts(peak, peak, np.array([1e9]), np.array([1000]), np.array([True]), drift.no_drift(1))
     return seen, said
 
@@ -140,6 +140,17 @@ def test_a_comparison_counts_both_needs_on_the_same_load() -> None:
     own, agents = state.audition.replicas[0]
     assert agents < own
     assert state.audition.lasted_s[0] > 100 * 15.0
+
+
+def test_an_agent_that_holds_does_not_believe_a_forecast_below_the_load() -> None:
+    holding = InForce(always(0), EVERYWHERE, acts=True)
+    state = auditioned(initial_state(1, 15.0))
+    for index in range(80):
+        seen, said = tick(15.0 * (index + 1), load=100.0)
+        low = replace(said, peak=0.5 * said.peak)
+        made, state = decide(seen, low, replace(fleet(), pinned=NORMAL), state, TrustRules(), holding)
+    assert made.learned[0] >= 11
+    assert made.predictive[0] < 9
 
 
 def test_passing_needs_days_savings_and_safety() -> None:

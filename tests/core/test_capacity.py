@@ -7,7 +7,7 @@ import pytest
 
 from forecasting.forecast import FloatArray
 from scaler.core import capacity
-from scaler.core.capacity import CPU_LIMIT, CapacityState
+from scaler.core.capacity import CPU_LIMIT, CapacityState, Line, Sums
 from scaler.core.domain import take
 from scaler.core.simulator import service
 from scaler.core.simulator.constants import IDLE_CPU, UTILISATION
@@ -121,6 +121,17 @@ def test_one_broken_sensor_value_does_not_move_it() -> None:
             now.feedback[0, 0] = 25.0
         state = capacity.step(now.load, now, columns, state)
     assert within(state.load, TRUE, 0.1) == 2
+
+
+@pytest.mark.parametrize("load", [0.0, 1e-9, 10.0, 1e9, 1e100])
+def test_a_load_that_never_differs_tells_nothing_of_idleness_however_large(load: float) -> None:
+    same = np.full((1, 2), load)
+    sums = Sums(*(np.full((1, 2), 30.0) if name in {"w", "y", "yy"} else np.zeros((1, 2)) for name in Sums.__slots__))
+    sums = replace(sums, x=30.0 * same, xx=30.0 * same**2)
+    line = Line(*np.full((len(Line.__slots__), 1, 2), 0.5))
+    with np.errstate(all="raise"):
+        anew = capacity._anew(sums, line, np.ones((1, 2), np.bool_))
+    assert (anew.idle_w == 0.0).all()
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:

@@ -104,7 +104,7 @@ def test_every_decision_is_finite_and_within_its_bounds(seed):
         assert (made.predicted_replicas <= fleet.maximum).all()
         assert np.isfinite(made.value).all()
         assert ((made.value > 0) == made.active).all()
-        assert ((made.level >= 0.8 - 1e-12) & (made.level <= 0.999 + 1e-12)).all()
+        assert ((made.level >= np.where(fleet.queue, 0.5, 0.8) - 1e-12) & (made.level <= 0.999 + 1e-12)).all()
         assert ((made.earned >= 0) & (made.earned <= 1)).all()
         assert (made.reactive >= 0).all()
         assert (made.reactive_alone >= 1).all()
@@ -297,8 +297,8 @@ def test_a_queue_is_priced_by_its_arrivals():
     seen = some_observations(t_s=WEDNESDAY_S + 15.0, load=500.0, arrivals=80.0, replicas=10, ready=10)
     made, state = one(seen=seen, queue=True, latency_target_s=60.0, lead_s=60.0)
     assert state.price.bucket.total[0] == 80.0
-    # (500 + (100 − 100) · 60) / 60 = 8.33 beside arrivals of 100: 11 replicas; the floor is the reactive rule's 20.
-    assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (11, 20, 20)
+    # (500 + (100 − 100) · 60) / 45 = 11.1 beside half of 100: 7 are worth keeping. The floor is the reactive rule's 20.
+    assert (made.predictive[0], made.reactive[0], made.predicted_replicas[0]) == (7, 20, 20)
 
 
 def test_counts_are_whole_numbers():

@@ -9,7 +9,7 @@ from forecasting import drift
 from forecasting.forecast import FloatArray
 from scaler.core import learned
 from scaler.core.domain import Forecasts, Kind, Observations, Workload, Workloads, columns_of
-from scaler.core.learned import BEYOND, HOLD, LARGEST, MOVES, OBSERVATION, Learned
+from scaler.core.learned import ABOVE, BEYOND, HOLD, LARGEST, MOVES, OBSERVATION, Learned
 
 CAPACITY = 10.0
 
@@ -51,10 +51,12 @@ def forecasts(n: int = 1, scale: float = 1.0) -> Forecasts:
     return Forecasts(peak, peak, np.full(n, 1e9), ones, ones > 0, drift.no_drift(n))
 
 
-def after(ticks: int, what: Observations, state: Learned | None = None, *, queue: bool = False) -> Learned:
+def after(
+    ticks: int, what: Observations, state: Learned | None = None, *, queue: bool = False, scale: float = 1.0
+) -> Learned:
     state = learned.initial_state(1) if state is None else state
     for _ in range(ticks):
-        state = learned.remember(what, forecasts(), fleet(queue=queue), state)
+        state = learned.remember(what, forecasts(scale=scale), fleet(queue=queue), state)
     return state
 
 
@@ -122,7 +124,7 @@ def test_a_belief_goes_below_the_stated_need_only_as_far_as_replicas_were_seen_t
     for _ in range(9):
         blind = learned.moved(np.array([less]), fleet(), blind)
     assert blind.factor[0] == 0.0
-    shown = after(10, seen(load=120.0, feedback=(0.7, 0.5, 0.4, np.nan)))
+    shown = after(10, seen(load=120.0, feedback=(0.7, 0.5, 0.4, np.nan)), scale=2.0)
     for _ in range(9):
         shown = learned.moved(np.array([less]), fleet(), shown)
     assert -shown.factor[0] == pytest.approx(np.log(1.2) + BEYOND, abs=0.01)
@@ -163,3 +165,35 @@ def test_a_replica_for_a_minute_is_gone_with_the_next_move() -> None:
     state = learned.moved(np.array([extra]), fleet(), learned.initial_state(1))
     assert state.extra[0] == 2
     assert learned.moved(np.array([HOLD]), fleet(), state).extra[0] == 0
+
+
+def test_a_forecast_that_lies_below_the_load_for_minutes_is_raised_to_it() -> None:
+    low = forecasts(scale=0.5)
+    state = after(120, seen(load=80.0), scale=0.5)
+    raised = learned.raised(low, fleet(), state)
+    assert raised.peak[0, 0] == pytest.approx(80.0 * np.exp(ABOVE), rel=0.03)
+    assert np.array_equal(raised.peak / low.peak, np.full((1, 5), raised.peak[0, 0] / low.peak[0, 0]))
+
+
+def test_where_forecasts_miss_less_may_be_taken_away() -> None:
+    # Replicas bear what is stated by far; an agent that takes away all it may is limited by what forecasts missed.
+    serving = seen(load=150.0, ready=10, feedback=(0.7, 0.5, 0.3, np.nan))
+    least = next(i for i, move in enumerate(MOVES) if move.log_factor == -0.1)
+    reached = []
+    for scale in (2.0, 1.3, 0.8):
+        state = learned.initial_state(1)
+        for _ in range(120):
+            state = learned.remember(serving, forecasts(scale=scale), fleet(), state)
+            state = learned.moved(np.array([least]), fleet(), state)
+        reached.append(float(state.factor[0]))
+    assert reached[0] == pytest.approx(-np.log(1.5) - BEYOND, abs=0.01)
+    assert reached[0] < reached[1] < reached[2]
+    assert reached[2] == 0.0
+
+
+def test_an_honest_forecast_and_one_of_a_queue_are_left_as_they_are() -> None:
+    honest = forecasts()
+    assert learned.raised(honest, fleet(), after(120, seen())) is honest
+    low = forecasts(scale=0.5)
+    waiting = after(120, seen(arrivals=80.0), queue=True, scale=0.5)
+    assert learned.raised(low, fleet(queue=True), waiting) is low

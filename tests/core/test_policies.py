@@ -8,7 +8,7 @@ import pytest
 from scaler.core import hpa
 from scaler.core.domain import UNKNOWN, Mode
 from scaler.core.hpa import reactive_rules
-from scaler.core.policies import clearing_rate, predictive_need, predictive_range, reactive, serve
+from scaler.core.policies import clearing_rate, predictive_need, predictive_range, reactive, serve, worth
 from tests.fakes import counts, loads, some_fleet, some_forecasts, some_observations
 
 SURE = np.full((1, 5), 200.0)
@@ -54,25 +54,49 @@ def test_a_backlog_is_cleared_beside_the_arrivals():
     assert need(clearing=55.0) == 26  # 255 / 10
 
 
-def test_the_clearing_rate_is_the_backlog_expected_when_ready_over_the_latency_target():
-    # 600 waiting; in 60 s 200/s come and 10 · 10/s are cleared: 6,600 in 30 s.
+def test_the_clearing_rate_is_the_backlog_expected_when_ready_over_most_of_the_latency_target():
+    # 600 waiting; in 60 s 200/s come and 10 · 10/s are cleared: 6,600 in three quarters of 30 s.
     seen = some_observations(load=600.0, ready=10)
     fleet = some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0)
-    assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(220.0)
+    assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(6600.0 / 22.5)
 
 
-def test_a_backlog_that_will_be_gone_needs_no_clearing():
-    seen = some_observations(load=600.0, ready=40)
-    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0))[0] == 0.0
+@pytest.mark.parametrize("ready", [20, 40, 400])
+def test_no_backlog_is_believed_to_go_by_itself(ready):
+    seen = some_observations(load=600.0, ready=ready)
+    fleet = some_fleet(queue=True, lead_s=60.0, latency_target_s=30.0)
+    assert clearing_rate(SURE, seen, fleet)[0] == pytest.approx(600.0 / 22.5)
 
 
-def test_without_a_latency_target_the_backlog_may_take_one_lead():
+def test_without_a_latency_target_the_backlog_may_take_most_of_a_lead():
     seen = some_observations(load=600.0, ready=20)
-    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0))[0] == pytest.approx(10.0)
+    assert clearing_rate(SURE, seen, some_fleet(queue=True, lead_s=60.0))[0] == pytest.approx(600.0 / 45.0)
 
 
 def test_a_rate_has_no_backlog():
     assert clearing_rate(SURE, some_observations(load=1e6), some_fleet())[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wanted_s", "price", "level"),
+    [(240.0, 32.0, 0.5), (80.0, 32.0, 0.5), (40.0, 32.0, 0.75), (8.0, 32.0, 0.95), (0.001, 32.0, 32 / 33)],
+)
+def test_a_queue_reads_its_arrivals_at_the_level_that_its_wanted_age_asks_for(wanted_s, price, level):
+    fleet = some_fleet(queue=True, lead_s=60.0, latency_target_s=wanted_s)
+    asked = worth(loads(price), fleet)[0]
+    assert asked / (1.0 + asked) == pytest.approx(level)
+    assert worth(loads(price), some_fleet(latency_target_s=wanted_s))[0] == price
+
+
+def test_a_queue_buys_when_less_than_half_runs_of_what_is_worth_keeping():
+    low, high = predictive_range(
+        some_forecasts(peak=np.full((1, 5), 170.0)), loads(1.0), loads(0.0), some_fleet(queue=True)
+    )
+    assert (low[0], high[0]) == (5, 9)
+    nobody = predictive_range(
+        some_forecasts(peak=np.full((1, 5), np.nan)), loads(1.0), loads(0.0), some_fleet(queue=True)
+    )
+    assert [need[0] for need in nobody] == [UNKNOWN, UNKNOWN]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from forecasting.forecast import FloatArray, IntArray
-from scaler.core.simulator.draws import Fault, Foretold, Histories, Ranges, drawn_of, faulty, log_ability
+from scaler.core.simulator.draws import (
+    Fault,
+    Foretold,
+    Histories,
+    Ranges,
+    drawn_of,
+    faulty,
+    forecast_rows,
+    log_ability,
+)
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.load import peak_ahead
 from scaler.core.simulator.world import ClusterWorld, Episode, reward
@@ -83,11 +92,33 @@ def test_more_replicas_cost_more_and_leave_less_short() -> None:
     assert dear[0].minute.short.sum() <= cheap[0].minute.short.sum()
 
 
-def test_a_reward_is_minus_surplus_and_shortage_by_hand() -> None:
+def test_a_reward_is_minus_surplus_shortage_and_changes_by_hand() -> None:
     state = run(TRUE)[0]
-    minute, draw = state.minute, replace(state.draw, price=np.full(24, 100.0))
-    by_hand = (minute.billed + 0.02 * minute.moved) * draw.capacity - minute.load + 10.0 * minute.deficit
-    assert reward(minute, draw) == pytest.approx(-by_hand / (4.0 * draw.mean) / 4.0)
+    draw = replace(state.draw, price=np.full(24, 100.0))
+    minute = replace(state.minute, changes=np.arange(24) % 5)
+    by_hand = (minute.billed * draw.capacity - minute.load + 10.0 * minute.deficit) / (4.0 * draw.mean)
+    assert reward(minute, draw) == pytest.approx(-(by_hand + np.where(draw.queue, 0, minute.changes)) / 4.0)
+
+
+@pytest.mark.parametrize(("waiting", "became", "waited", "age_s"), [(25, 1.0, 0.25, 375.0), (20, 0.0, 0.0, 300.0)])
+def test_messages_are_late_once_and_cost_while_they_wait_on(
+    waiting: int, became: float, waited: float, age_s: float
+) -> None:
+    """One message a second comes, and as many seconds' are left as `waiting` steps have; 20 steps are wanted."""
+    steady = np.ones(2000, np.float32)
+    one = Foretold("steady", 300.0, True, steady, np.ones((2000, 5), np.float32), 3.0 * steady)
+    world = ClusterWorld(Histories.of([one]), Ranges(steps=200, patience=(1.0, 1.0)), 1)
+    state = world.initial(np.random.default_rng(0))
+    state.step = 50
+    state.served = replace(state.served, backlog=np.array([15.0 * waiting]))
+    assert [float(part[0]) for part in world.overdue(state)] == pytest.approx([became, waited])
+    assert [float(part[0]) for part in world.cleared(state)] == pytest.approx([51.0 - waiting, age_s])
+
+
+def test_a_change_of_the_count_counts_once_however_large() -> None:
+    changed = np.concatenate([run(TRUE, action=action)[0].minute.changes for action in (0, 4)])
+    assert changed.max() <= 4.0
+    assert np.array_equal(changed, np.round(changed))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +128,31 @@ def test_a_faulty_forecast_is_wrong_by_what_it_says(fault: Fault, factor: float)
     draw = drawn_of(histories(), RANGES, np.zeros(4, np.int64), np.random.default_rng(0))
     draw = replace(draw, fault=np.full(4, fault), bias=np.full(4, 0.3), usual=np.full(4, 5.0))
     assert faulty(np.full((4, 5), 10.0), draw, 0) == pytest.approx(np.full((4, 5), 10.0 * factor))
+
+
+def test_a_fault_begins_when_it_is_drawn_to() -> None:
+    draw = drawn_of(histories(), RANGES, np.zeros(4, np.int64), np.random.default_rng(0))
+    late = replace(draw, fault=np.full(4, Fault.DELAY), delay=np.full(4, 20), since=np.full(4, 100))
+    assert np.array_equal(forecast_rows(late, 99), draw.at + 99 - draw.lag)
+    assert np.array_equal(forecast_rows(late, 100), draw.at + 80 - draw.lag)
+    low = replace(late, fault=np.full(4, Fault.BIAS), bias=np.full(4, -1.0))
+    honest = np.full((4, 5), 10.0)
+    assert np.array_equal(faulty(honest, low, 99), honest)
+    assert faulty(honest, low, 100) == pytest.approx(honest * np.exp(-1.0))
+
+
+def test_only_those_with_an_agent_have_their_forecasts_raised() -> None:
+    world, n = ClusterWorld(histories(), TRUE, 12), 12
+    draw = drawn_of(histories(), TRUE, np.arange(n) % 2, np.random.default_rng(0))
+    low = replace(draw, fault=np.full(n, Fault.BIAS), bias=np.full(n, -0.4), price=np.full(n, 50.0))
+    twice = replace(low, **{name: np.concatenate([getattr(low, name)] * 2) for name in low.__slots__})
+    rng, short = np.random.default_rng(1), np.zeros(2 * n)
+    state = world.begin(twice, rng)
+    state.fixed = np.repeat([0.0, np.nan], n)
+    for _ in range(59):
+        world.pass_minute(state, rng)
+        short += state.minute.short / state.draw.mean
+    assert short[n:].sum() < 0.9 * short[:n].sum()
 
 
 def test_twins_meet_the_same_chance() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forecasting import catalog, ensemble
+from forecasting import catalog, ensemble, occasions
 from forecasting.calendar import EVENTS, Calendar, Places
 from forecasting.catalog import Models
 from forecasting.forecast import FloatArray, Quantiles
@@ -207,3 +207,19 @@ def test_the_service_asks_for_a_weekly_sale_s_replicas_a_lead_time_before_its_th
     # Five minutes and the HPA's sync before it begins; declared, not before.
     assert min(asked[step] for step in range(20, 41)) > 0.85 * FACTOR * usual
     assert asked[10 if known else 1] < 1.6 * usual
+
+
+@pytest.mark.parametrize(("averaged", "came"), [(False, 20.0), (True, 4.0)])
+def test_no_more_is_expected_than_came(averaged, came):
+    """A minute of 20 in both weeks after next to nothing, and five minutes of 5 now: the rise itself means little."""
+
+    def sparse(t_s):
+        since_s = t_s - WEDNESDAY_S
+        burst = np.isin(np.floor(since_s / 60.0 - 1e-9), [5 - 7 * 1440, 5 - 14 * 1440])
+        return np.where(burst, 20.0, np.where((since_s > -300.0) & (since_s <= 0.0), 5.0, 0.0))
+
+    history = until(sparse, WEDNESDAY_S)
+    rows, n = Rows.live(history, np.array([H])), np.ones(1)
+    quiet = Quantiles(np.ones((1, 5)), np.ones((1, 5)), n, n)
+    said = occasions.expected(quiet, history, rows, np.full((1, EVENTS), np.nan), 0.01 * n, np.array([averaged]))
+    assert said.peak[0] == pytest.approx(occasions.RISE * came)

@@ -67,6 +67,8 @@ class Histories:
     """Mean load, (K,)."""
     usual: FloatArray
     """Load that three steps of five stay below, (K,)."""
+    total: FloatArray
+    """Sum of all load before each step, gaps as nothing, (S + 1,)."""
 
     @staticmethod
     def of(parts: Sequence[Foretold]) -> "Histories":
@@ -84,6 +86,7 @@ class Histories:
             np.array([part.lead_s for part in parts]),
             np.array([float(np.nanmean(part.value)) for part in parts]),
             np.array([float(np.nanquantile(part.value, 0.6)) for part in parts]),
+            np.concatenate([[0.0], np.cumsum(np.nan_to_num(value), dtype=np.float64)]),
         )
 
 
@@ -185,6 +188,8 @@ class Draw:
     read: BoolArray
     """Which of CPU, memory, latency and queue depth are read, (B, 4)."""
     fault: IntArray
+    since: IntArray
+    """Step of the episode from which forecasts have their fault."""
     bias: FloatArray
     delay: IntArray
     usual: FloatArray
@@ -245,6 +250,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
         cpu_scale=rng.uniform(*ranges.cpu_scale, n),
         read=np.stack([cpu, cpu, latency, queue], axis=1),
         fault=fault,
+        since=np.zeros(n, np.int64),
         bias=ranges.bias * rng.uniform(-1.0, 1.0, n),
         delay=rng.integers(1, ranges.delay + 1, size=n),
         usual=histories.usual[history],
@@ -256,7 +262,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
 def _begins(histories: Histories, history: IntArray, steps: int, rng: np.random.Generator) -> IntArray:
     """Where episodes begin, (B,): anywhere, but not where hardly any load would come."""
     room = np.maximum(histories.length[history] - steps - SPARE - LOOKS_BACK, 1)
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
+    total = histories.total
     at = np.zeros(len(history), np.int64)
     quiet = np.ones(len(history), np.bool_)
     for _ in range(TRIES):
@@ -272,7 +278,7 @@ def _log_uniform(span: Span, n: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _mean_load(histories: Histories, at: IntArray, steps: int, least: FloatArray) -> FloatArray:
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(histories.value), dtype=np.float64)])
+    total = histories.total
     return np.asarray(np.maximum((total[np.minimum(at + steps, len(total) - 1)] - total[at]) / steps, least))
 
 
@@ -282,18 +288,23 @@ def log_ability(draw: Draw, step: int) -> FloatArray:
     return np.asarray(np.minimum(np.maximum(moved, np.log1p(-draw.widest)), np.log1p(draw.widest)))
 
 
+def fault_at(draw: Draw, step: int) -> IntArray:
+    """What is wrong with the forecasts at a step of the episode, (B,)."""
+    return np.where(step >= draw.since, draw.fault, Fault.NONE)
+
+
 def forecast_rows(draw: Draw, step: int) -> IntArray:
     """Which step's forecast is had at a step of the episode, (B,)."""
-    late = np.where(draw.fault == Fault.DELAY, draw.delay, 0)
+    late = np.where(fault_at(draw, step) == Fault.DELAY, draw.delay, 0)
     return np.asarray(draw.at + step - draw.lag - late)
 
 
 def faulty(peak: FloatArray, draw: Draw, step: int) -> FloatArray:
     """Forecasts with what is wrong with them, (B, Q)."""
-    hour = (step // 240 + draw.at) * 2_654_435_761 % 97
-    factor = np.where(draw.fault == Fault.BIAS, np.exp(draw.bias), 1.0)
-    factor = np.where((draw.fault == Fault.FALSE) & (hour < 12), 2.0, factor)
-    most = np.where(draw.fault == Fault.DROPPED, draw.usual, np.inf)
+    fault, hour = fault_at(draw, step), (step // 240 + draw.at) * 2_654_435_761 % 97
+    factor = np.where(fault == Fault.BIAS, np.exp(draw.bias), 1.0)
+    factor = np.where((fault == Fault.FALSE) & (hour < 12), 2.0, factor)
+    most = np.where(fault == Fault.DROPPED, draw.usual, np.inf)
     return np.asarray(np.minimum(peak * factor[:, None], most[:, None]))
 
 

@@ -1,7 +1,7 @@
 """A trial: policies over the same worlds, each at every setting of its knob, pooled over a family.
 
 What is compared is what replica-hours buy: the cost where the same share of the load is short, and for queues where
-the oldest messages that 95 % of the messages see are as old. A world counts once, however much load it has.
+95 % of the messages are cleared before they are as old. A world counts once, however much load it has.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from scaler.core.simulator.score import draws, envelope
 from scaler.core.simulator.world import SYNCS, ClusterWorld, Episode
 
 AGE_EDGES: FloatArray = np.concatenate([[0.0], np.geomspace(0.01, 100.0, 185)])
-"""In wanted ages: bins of the ages that messages meet, 5 % apart."""
+"""In wanted ages: bins of the ages that messages are cleared at, 5 % apart."""
 AGE_LEVEL = 0.95
 LEAST_SHORT_PCT = 0.01
 """What no shortage at all counts as on a logarithmic scale."""
@@ -28,11 +28,13 @@ CALIBRATED_S = (0.0, 60.0, 300.0)
 """scaleDown.stabilizationWindowSeconds of the rules that are calibrated."""
 PRICES: FloatArray = np.geomspace(8.0, 8000.0, 20)
 """R, the knob of what is ours."""
+AIMS: FloatArray = np.geomspace(0.1, 2.5, 20)
+"""The knob of what is ours for queues: the age that it is told is wanted, in wanted ages."""
 MARGINS: FloatArray = np.geomspace(0.6, 2.0, 41)
 """The knob of a forecast whose capacity may be wrong, 3 % apart …"""
 MARGIN_PRICE = 50.0
 """… at the price that the feedback finds where 1 % may be short."""
-MARGIN, KNOWING, RULE = "forecast with a margin", "capacity known", "usual rule"
+MARGIN, KNOWING, RULE, CALIBRATED = "forecast with a margin", "capacity known", "usual rule", "reactive"
 """Names of entrants."""
 SHARES: FloatArray = np.geomspace(0.02, 3.0, 40)
 """Thresholds of rules on the metric, in what a replica bears (for queues clears within the wanted age)."""
@@ -54,6 +56,8 @@ class Entrant:
     """Of the HPA on the metric itself, as a share of what a replica bears, (K,); empty where forecasts are used."""
     window_s: FloatArray = field(default_factory=lambda: np.empty(0))
     """Its stabilization window, (K,)."""
+    aim: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Age of a queue's oldest message that it is told is wanted, as a share of what is, (K,); empty for just that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,22 @@ class Found:
     events: FloatArray
     """Changes of the count per hour."""
     ages: FloatArray
-    """Share of the load per bin of ages, (K, W, A)."""
+    """Share of a queue's messages per bin of the ages that they are cleared at, (K, W, A)."""
+    aim: FloatArray
+    """Age that it was told is wanted, as a share of what is, (K,)."""
 
 
-def forecast_only(name: str = "forecast only") -> Entrant:
-    """The service without an agent, over its price."""
-    return Entrant(name, PRICES, np.zeros(len(PRICES)))
+def ours(name: str, *, queue: bool, factor: float = 0.0, pilot: Pilot | None = None) -> Entrant:
+    """What is ours over its knob: the price of a short replica, for queues the wanted age."""
+    if queue:
+        n = len(AIMS)
+        return Entrant(name, np.full(n, MARGIN_PRICE), np.full(n, factor), pilot, aim=AIMS)
+    return Entrant(name, PRICES, np.full(len(PRICES), factor), pilot)
+
+
+def forecast_only(name: str = "forecast only", *, queue: bool = False) -> Entrant:
+    """The service without an agent."""
+    return ours(name, queue=queue)
 
 
 def with_margin() -> Entrant:
@@ -83,13 +97,13 @@ def with_margin() -> Entrant:
     return Entrant(MARGIN, np.full(len(MARGINS), MARGIN_PRICE), np.log(MARGINS))
 
 
-def knowing() -> Entrant:
+def knowing(*, queue: bool = False) -> Entrant:
     """Forecast-only that is told what a replica bears: nobody can have that."""
 
     def pilot(state: Episode, rows: IntArray) -> None:
         state.fixed[rows] = -log_ability(state.draw, state.step)[rows]
 
-    return Entrant(KNOWING, PRICES, np.zeros(len(PRICES)), pilot)
+    return ours(KNOWING, queue=queue, pilot=pilot)
 
 
 def learning() -> Entrant:
@@ -100,8 +114,7 @@ def learning() -> Entrant:
         fleet, seen = take(state.fleet, rows), take(state.seen, rows)
         before = kept.pop() if kept else capacity.initial_state(len(rows))
         work = np.where(fleet.queue, np.nan, seen.load)
-        with np.errstate(over="ignore"):  # an idle world's line is vertical: that is no capacity either
-            now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
+        now = capacity.step(work, replace(seen, step_s=MOVE_S), fleet, before)
         kept.append(now)
         used = fleet.capacity * np.exp(-state.fixed[rows])
         state.fixed[rows] = -np.log(capacity.in_force(used, now.load, fleet.capacity) / fleet.capacity)
@@ -119,7 +132,7 @@ def reactive() -> Entrant:
     """KEDA's rule and the HPA's on the metric itself, over thresholds and windows."""
     threshold, window_s = (grid.ravel() for grid in np.meshgrid(SHARES, np.array(CALIBRATED_S), indexing="ij"))
     n = len(threshold)
-    return Entrant("reactive", np.ones(n), np.zeros(n), None, threshold, window_s)
+    return Entrant(CALIBRATED, np.ones(n), np.zeros(n), None, threshold, window_s)
 
 
 def trial(
@@ -129,25 +142,33 @@ def trial(
 
     The first `settling` minutes are not judged.
     """
-    histories, ranges = world.histories, world.ranges
-    base = drawn_of(histories, ranges, np.repeat(np.arange(len(histories.names)), variants), rng)
+    base = drawn_of(world.histories, world.ranges, np.repeat(np.arange(len(world.histories.names)), variants), rng)
+    return contest(world, entrants, base, range(settling, world.ranges.steps // SYNCS), rng)
+
+
+def contest(
+    world: ClusterWorld, entrants: Sequence[Entrant], base: Draw, judged: range, rng: np.random.Generator
+) -> list[Found]:
+    """Let all entrants meet the drawn worlds, and judge the given minutes; nothing comes after them."""
     n_worlds = len(base.price)
     state = _begun(world, base, entrants, rng)
     rows = _rows(entrants, n_worlds)
     n = len(state.fixed)
     sums, ages, everyone = np.zeros((5, n)), np.zeros((n, len(AGE_EDGES))), np.arange(n)
-    minutes = ranges.steps // SYNCS
-    for minute in range(minutes):
+    before = np.zeros(n)
+    for minute in range(judged.stop):
         for entrant, own in zip(entrants, rows, strict=True):
             if entrant.pilot is not None:
                 entrant.pilot(state, own)
         world.pass_minute(state, rng)
-        if minute >= settling:
+        cleared, waited_s = world.cleared(state)
+        if minute in judged:
             done = state.minute
             sums += [done.load, done.short, done.billed, done.needed, done.changes]
-            age = np.searchsorted(AGE_EDGES, state.served.latency_s / state.draw.patience_s, side="right") - 1
-            ages[everyone, age] += done.load
-    hours = (minutes - settling) / 60.0
+            age = np.searchsorted(AGE_EDGES, waited_s / state.draw.patience_s, side="right") - 1
+            ages[everyone, age] += cleared - before
+        before = cleared
+    hours = len(judged) / 60.0
     return [
         _found(entrant, sums[:, own], ages[own], n_worlds, hours) for entrant, own in zip(entrants, rows, strict=True)
     ]
@@ -160,10 +181,9 @@ def _begun(world: ClusterWorld, base: Draw, entrants: Sequence[Entrant], rng: np
     draw = replace(take(base, np.tile(np.arange(n_worlds), len(price))), price=np.repeat(price, n_worlds))
     state = world.begin(draw, rng)
     state.fixed = np.repeat(np.concatenate([entrant.factor for entrant in entrants]), n_worlds)
-    threshold, window_s = (
-        np.repeat(np.concatenate([_padded(getattr(one, name), len(one.price)) for one in entrants]), n_worlds)
-        for name in ("threshold", "window_s")
-    )
+    threshold, window_s = (_padded(entrants, name, np.nan, n_worlds) for name in ("threshold", "window_s"))
+    told_s = state.fleet.latency_target_s * np.where(draw.queue, _padded(entrants, "aim", 1.0, n_worlds), 1.0)
+    state.fleet = replace(state.fleet, latency_target_s=told_s)
     state.raw = ~np.isnan(threshold)
     if state.raw.any():
         target = np.where(state.raw, threshold * draw.stated * np.where(draw.queue, draw.patience_s, 1.0), 1.0)
@@ -177,8 +197,13 @@ def _begun(world: ClusterWorld, base: Draw, entrants: Sequence[Entrant], rng: np
     return state
 
 
-def _padded(values: FloatArray, n: int) -> FloatArray:
-    return values if len(values) else np.full(n, np.nan)
+def _padded(entrants: Sequence[Entrant], name: str, otherwise: float, n_worlds: int) -> FloatArray:
+    """A setting of all rows, `otherwise` for entrants that do not have it."""
+    values = [getattr(one, name) for one in entrants]
+    filled = [
+        own if len(own) else np.full(len(one.price), otherwise) for one, own in zip(entrants, values, strict=True)
+    ]
+    return np.repeat(np.concatenate(filled), n_worlds)
 
 
 def _rows(entrants: Sequence[Entrant], n_worlds: int) -> list[IntArray]:
@@ -196,6 +221,7 @@ def _found(entrant: Entrant, sums: FloatArray, ages: FloatArray, n_worlds: int, 
         billed / np.maximum(needed, 1.0),
         changes / hours,
         ages.reshape(-1, n_worlds, ages.shape[1]) / np.maximum(load, 1e-12)[:, :, None],
+        entrant.aim if len(entrant.aim) else np.ones(len(entrant.price)),
     )
 
 
@@ -244,9 +270,9 @@ def ratio_of(found: Found, other: Found, short_pct: float, n_samples: int, rng: 
 
 
 def oldest(found: Found) -> FloatArray:
-    """Age, in wanted ages, that 95 % of the messages stay below, (K, W)."""
-    below = np.cumsum(found.ages, axis=2)
-    bin_of = (below < AGE_LEVEL - 1e-9).sum(axis=2)
+    """Age, in wanted ages, that 95 % of the messages of all worlds stay below, (K,)."""
+    below = np.cumsum(found.ages.mean(axis=1), axis=1)
+    bin_of = (below < AGE_LEVEL - 1e-9).sum(axis=1)
     return np.asarray(AGE_EDGES[np.minimum(bin_of + 1, len(AGE_EDGES) - 1)])
 
 

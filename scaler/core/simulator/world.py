@@ -40,8 +40,8 @@ WARM_STEPS, DRAIN_STEPS = 4, 2
 """A minute in which a new replica warms up, and half a minute in which an old one drains."""
 PRICE_OF_SHORTAGE = 0.1
 """What R weighs in the reward: at R = 32, the level 0.97, a short minute costs as much as three times its need."""
-PRICE_OF_MOVING = 0.02
-"""Of a change by one replica, in replica-syncs."""
+PRICE_OF_CHANGE = 1.0
+"""Of a change of the count, by however many: what a sync's load costs to serve, and more where R is high."""
 NORMALISED = 0.03
 """The reward is divided by 1 + this · R: rewards that differ a hundredfold between episodes drown each other."""
 LARGEST_DEFICIT = 1.0
@@ -58,16 +58,15 @@ class Minute:
 
     load: FloatArray
     short: FloatArray
-    """Load that met too few ready replicas; for queues that arrived while the oldest message was too old."""
+    """Load that met too few ready replicas; for queues messages that became older than wanted, each once."""
     deficit: FloatArray
-    """The same, weighted by how far the load exceeded what was ready, or the age what was wanted."""
+    """The same, weighted by how far the load exceeded what was ready; an old message counts again while it waits, once
+    per wanted age."""
     billed: FloatArray
     needed: FloatArray
     """Replica-syncs of which every one was needed."""
-    moved: FloatArray
-    """Replicas by which the count changed."""
     changes: FloatArray
-    """How often it changed."""
+    """How often the count changed."""
 
 
 @dataclass(slots=True)
@@ -116,7 +115,9 @@ class ClusterWorld:
         """Start the clusters of worlds that were drawn."""
         fleet, n = fleet_of(draw), len(draw.price)
         seen, asked = _nothing_seen(n), self._forecasts(draw, 0)
-        first = np.maximum(policies.predictive_range(asked, draw.price, np.zeros(n), fleet)[1], 1)
+        first = np.maximum(
+            policies.predictive_range(asked, policies.worth(draw.price, fleet), np.zeros(n), fleet)[1], 1
+        )
         rules = replace(shipped_rules(n, (0.1, 1, int(fleet.maximum[0]))), tolerance_up=fleet.tolerance)
         episode = Episode(
             draw=draw,
@@ -142,8 +143,8 @@ class ClusterWorld:
 
     def observe(self, state: Episode) -> FloatArray:
         """What a live controller could see, (B, O)."""
-        price, belief = state.draw.price, _belief(state)
-        need = learned.need_range(state.forecasts, state.seen, price, belief, state.learned)[1]
+        price, belief = _worth(state), _belief(state)
+        need = learned.need_range(_relied_on(state), state.seen, price, belief, state.learned)[1]
         return learned.encode(state.seen, state.forecasts, need, price, state.fleet, state.learned)
 
     def hidden(self, state: Episode) -> FloatArray:
@@ -239,7 +240,7 @@ class ClusterWorld:
 
     def _decide(self, state: Episode) -> None:
         """The service's decision in mode Normal, at the world's price."""
-        seen, asked, fleet, price = state.seen, state.forecasts, state.fleet, state.draw.price
+        seen, asked, fleet, price = state.seen, _relied_on(state), state.fleet, _worth(state)
         belief = _belief(state)
         low, high = learned.need_range(asked, seen, price, belief, state.learned)
         wanted = guardrails.steadied(low, high, seen.replicas)
@@ -257,7 +258,7 @@ class ClusterWorld:
             replicas=seen.replicas,
             reactive=counts[:, 0],
             foreseen=high,
-            upper=asked.peak[:, guardrails.UPPER],
+            upper=state.forecasts.peak[:, guardrails.UPPER],
             active=np.ones(len(high), np.bool_),
         )
         state.decided, _, state.guard = guardrails.guard(wanted, tick, state.guard, belief)
@@ -271,21 +272,45 @@ class ClusterWorld:
         draw, ready = state.draw, state.pods.ready
         load = np.nan_to_num(self.histories.value[draw.at + state.step]).astype(np.float64)
         enough = self._bears(state) * ready
-        excess = np.where(draw.queue, state.served.latency_s / draw.patience_s, load / np.maximum(enough, 1e-12)) - 1.0
+        excess = load / np.maximum(enough, 1e-12) - 1.0
         short = load * (excess > SLACK)
-        moved = np.abs(state.pods.replicas - before)
+        became, waited = self.overdue(state)
         needed = np.maximum(np.ceil(load / self._bears(state) - SLACK), 1.0)
         return np.stack(
             [
                 load,
-                short,
-                short * (1.0 + np.minimum(excess, LARGEST_DEFICIT)),
+                np.where(draw.queue, became, short),
+                np.where(draw.queue, became + waited, short * (1.0 + np.minimum(excess, LARGEST_DEFICIT))),
                 state.pods.billed,
                 needed,
-                moved,
-                moved > 0,
+                state.pods.replicas != before,
             ]
         )
+
+    def overdue(self, state: Episode) -> tuple[FloatArray, FloatArray]:
+        """Messages that became older than wanted in this sync, and all that are, per wanted age; as rates, (B,) each.
+
+        In order, what is left are the newest: those beyond what arrived within the wanted age are too old.
+        """
+        draw, total = state.draw, self.histories.total
+        steps = np.maximum(np.rint(draw.patience_s / SYNC_S.value).astype(np.int64), 1)
+        now = draw.at + state.step + 1
+        since = np.maximum(now - steps, draw.at)
+        overdue = np.maximum(state.served.backlog / SYNC_S.value - (total[now] - total[since]), 0.0)
+        due = np.where(since > draw.at, total[since] - total[since - 1], 0.0)
+        return np.minimum(due, overdue), overdue / steps
+
+    def cleared(self, state: Episode) -> tuple[FloatArray, FloatArray]:
+        """Messages cleared since the episode began, in load times steps, and seconds that the last one waited. (B,)"""
+        draw, total = state.draw, self.histories.total
+        now = draw.at + state.step + 1
+        until = total[now] - state.served.backlog / SYNC_S.value
+        came = np.searchsorted(total, until - 1e-9 * total[-1], side="left") - 1
+        return until - total[draw.at], np.maximum(now - 1 - came, 0) * SYNC_S.value
+
+
+def _worth(state: Episode) -> FloatArray:
+    return policies.worth(state.draw.price, state.fleet)
 
 
 def _belief(state: Episode) -> Workloads:
@@ -295,12 +320,23 @@ def _belief(state: Episode) -> Workloads:
     return replace(own, capacity=np.where(np.isnan(state.fixed), own.capacity, fixed))
 
 
+def _relied_on(state: Episode) -> Forecasts:
+    """The forecasts as they are decided with: raised where they lately missed, for those that have an agent."""
+    raised = learned.raised(state.forecasts, state.fleet, state.learned)
+    return replace(raised, peak=np.where(np.isnan(state.fixed)[:, None], raised.peak, state.forecasts.peak))
+
+
 def reward(minute: Minute, draw: Draw) -> FloatArray:
-    """Minus what replicas beyond the load cost, minus what shortage costs at the price R, in mean loads. (B,)"""
-    per_load = 1.0 / (SYNCS * draw.mean)
-    surplus = (minute.billed + PRICE_OF_MOVING * minute.moved) * draw.capacity - minute.load
+    """Minus what replicas beyond the load cost, shortage at the price R and changes, in mean loads. (B,)
+
+    A change costs as much in a normalised reward at any R: where shortage is dear, a flicker would be for nothing. A
+    queue's starts are dear enough: what it may wait for is how few it needs.
+    """
+    surplus = minute.billed * draw.capacity - minute.load
     penalty = PRICE_OF_SHORTAGE * draw.price * minute.deficit
-    return np.asarray(-(surplus + penalty) * per_load / (1.0 + NORMALISED * draw.price))
+    lost = (surplus + penalty) / (draw.mean * (1.0 + NORMALISED * draw.price))
+    changes = np.where(draw.queue, 0.0, PRICE_OF_CHANGE * minute.changes)
+    return np.asarray(-(lost + changes) / SYNCS)
 
 
 def _mixed(load: FloatArray, ready: IntArray, able: FloatArray, before: Served, n_rates: int) -> Served:
