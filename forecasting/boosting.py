@@ -1,5 +1,9 @@
 """Gradient boosting of oblivious trees: five quantiles of the peak over the load now, one structure for all of them.
 
+The trees correct the global network for one workload: they start between the load now and its forecast. From its whole
+forecast they would have to unlearn first what it gets wrong on an odd load. Where there is no load now a ratio to it
+means nothing, and they start from there.
+
 Own and small, because it must fit in a second, serve a thousand workloads with trees of their own in milliseconds, and
 be stored as plain arrays. An oblivious tree (Kohavi and Li 1995; CatBoost) asks the same question of all nodes at one
 depth, so a row's leaf is a number of `depth` bits, and no branch is taken.
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forecasting import neural
 from forecasting.errors import NotEnoughHistory
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, IntArray, Quantiles, ordered
 from forecasting.ratios import Features, view
@@ -54,8 +59,8 @@ class BoostingConfig:
     """Rows below which a leaf says nothing."""
     headroom: float = 1.5
     """No forecast exceeds the largest load known, or lately seen, more than this many times."""
-    floor: float = 0.018
-    """epsilon as a share of the mean load: a quarter of a replica of a fleet of twenty at 70 % load."""
+    prior: float = 0.3
+    """Share of the network's logarithms that the trees start from: up to 0.7 hardly better, and less is steadier."""
     seed: int = 0
     """Fits are deterministic."""
 
@@ -71,13 +76,19 @@ class BoostingParams:
     leaf: Small
     """What a leaf adds to the logarithm of peak over load now, (B, T, 2^D, Q)."""
     start: Small
-    """Quantiles that the trees start from, (B, Q)."""
+    """What the trees start from beside the network's share, (B, Q)."""
     path: Small
     """Quantiles of log(last sample of the window / median forecast of its peak), (B, Q)."""
     epsilon: FloatArray
     """Load added to both sides of a ratio, (B,)."""
     ceiling: FloatArray
     """Largest load that is forecast unless as much was seen lately, (B,)."""
+    share: FloatArray
+    """Of the network's logarithms, from which the trees start, (B,): none where there never was a load."""
+    bounds: Small
+    """Within which the network's inputs are looked at, (B, 2, INPUTS)."""
+    averaged: BoolArray
+    """Whether the window's mean is forecast instead of its peak, (B,)."""
 
 
 def unfitted(n: int, config: BoostingConfig = BoostingConfig()) -> BoostingParams:
@@ -91,6 +102,9 @@ def unfitted(n: int, config: BoostingConfig = BoostingConfig()) -> BoostingParam
         np.zeros((n, q), np.float32),
         np.ones(n),
         np.ones(n),
+        np.zeros(n),
+        neural.anything(n),
+        np.zeros(n, np.bool_),
     )
 
 
@@ -101,17 +115,21 @@ def fit(history: History, h: int, *, averaged: bool, config: BoostingConfig = Bo
         NotEnoughHistory: fewer than `config.min_rows` origins have a known window.
         NegativeLoad: a load is below zero.
     """
-    epsilon = max(config.floor * mean_load(history), 1e-12)
+    epsilon = max(neural.FLOOR * mean_load(history), 1e-12)
     rng = np.random.default_rng(config.seed)
     rows = _with_leads(training_rows(history, h, config.max_rows), history.step_s, config, rng)
     window, last = dithered_targets(history, rows, averaged=averaged)
-    seen = view(history, rows, np.full(len(rows.h), epsilon))
+    offset = np.full(len(rows.h), epsilon)
+    seen = view(history, rows, offset)
     known = ~np.isnan(window + last + seen.level)
     if known.sum() < config.min_rows:
         raise NotEnoughHistory(f"boosting: {known.sum()} origins with a known lead window, {config.min_rows} needed")
     base = np.log(seen.level[known] + epsilon)
     target = (np.log(window[known] + epsilon) - base).astype(np.float32)
-    feature, threshold, leaf, start, said = _boosted(seen.features[known], target, config, rng)
+    given, loaded = neural.inputs(seen, history, rows, offset)[known], seen.level[known] > 0
+    bounds, share = neural.usual(given[loaded]), loaded * config.prior
+    prior = (share[:, None] * neural.logs(given, bounds)[:, int(averaged)]).astype(np.float32)
+    feature, threshold, leaf, start, said = _boosted(seen.features[known], target, prior, config, rng)
     path = np.quantile(np.log(last[known] + epsilon) - base - said[:, 0], LEVELS)
     return BoostingParams(
         feature[None],
@@ -121,6 +139,9 @@ def fit(history: History, h: int, *, averaged: bool, config: BoostingConfig = Bo
         path.astype(np.float32)[None],
         np.array([epsilon]),
         np.array([max(config.headroom * float(np.nanmax(history.maximum[0])), epsilon)]),
+        share.max(keepdims=True),
+        bounds[None],
+        np.array([averaged]),
     )
 
 
@@ -130,8 +151,12 @@ def predict(
     """Forecast R rows; `params` has one row per workload of `history`. NaN where the recent past is empty."""
     epsilon = params.epsilon[rows.workload]
     seen = view(history, rows, epsilon)
-    logs = np.concatenate([_summed(params, seen.features[at], rows.workload[at]) for at in _strips(len(rows.h))])
-    peak = np.sort(logs, axis=1)
+    head = params.averaged[rows.workload].astype(np.int64)
+    given = neural.inputs(seen, history, rows, epsilon)
+    heads = neural.logs(given, params.bounds[rows.workload])[np.arange(len(head)), head]
+    prior = ((seen.level > 0) * params.share[rows.workload])[:, None] * heads
+    summed = np.concatenate([_summed(params, seen.features[at], rows.workload[at]) for at in _strips(len(rows.h))])
+    peak = np.sort(prior + summed, axis=1)
     path = peak[:, :1] + params.path[rows.workload]
     load = (seen.level + epsilon)[:, None, None] * np.exp(np.stack([peak, path], axis=1)) - epsilon[:, None, None]
     # Averaged leaves leave a trace of load where there is none: without load now, what means nothing is nothing.
@@ -148,7 +173,7 @@ def _strips(n: int) -> list[slice]:
 
 
 def _summed(params: BoostingParams, features: Features, workload: IntArray) -> FloatArray:
-    """Logarithm of peak over load now at each level, (R, Q); summed tree by tree, whatever stands beside a row."""
+    """What the trees add to the logarithm of peak over load now, (R, Q); tree by tree, whatever stands beside a row."""
     n_rows, (_, n_trees, depth) = len(features), params.feature.shape
     asked = params.feature[workload].reshape(n_rows, -1).astype(np.int64)
     value = features.reshape(-1)[asked + (np.arange(n_rows) * features.shape[1])[:, None]]
@@ -169,16 +194,17 @@ def _with_leads(rows: Rows, step_s: float, config: BoostingConfig, rng: np.rando
 
 
 def _boosted(
-    features: Features, target: Small, config: BoostingConfig, rng: np.random.Generator
+    features: Features, target: Small, prior: Small, config: BoostingConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], Small, Small, Small, Small]:
-    """Grow all trees; also what they say of the rows they were grown on, (R, Q)."""
+    """Grow all trees on what `prior` (R, Q) lacks; also what both say of the rows they were grown on, (R, Q)."""
     n, n_features = features.shape
     share = (np.arange(config.thresholds) + 0.5) / config.thresholds
     some = features[rng.choice(n, min(n, 4000), replace=False)]
     cuts = np.quantile(some, share, axis=0, method="nearest").T.astype(np.float32)
     answers = features[:, :, None] > cuts
-    start = np.quantile(target, LEVELS).astype(np.float32)
-    said = np.tile(start, (n, 1))
+    lacking = target[:, None] - prior
+    start = np.array([np.quantile(lacking[:, k], level) for k, level in enumerate(LEVELS)], np.float32)
+    said = prior + start
     feature = np.zeros((config.rounds, config.depth), np.int16)
     threshold = np.zeros((config.rounds, config.depth), np.float32)
     leaf = np.zeros((config.rounds, 1 << config.depth, len(LEVELS)), np.float32)

@@ -17,7 +17,7 @@ from forecasting.calendar import DAY_S
 from forecasting.forecast import FloatArray
 from forecasting.generators import Chance, Shape, generated
 from forecasting.neural import NeuralConfig, Small
-from forecasting.ratios import close_view
+from forecasting.ratios import view
 from forecasting.series import History, Rows, coarse_spacing, summed_up
 from forecasting.training import dithered_targets, mean_load
 
@@ -181,7 +181,7 @@ def _after(history: History, rng: Chance, config: CorpusConfig) -> Examples | No
     h = np.maximum(np.ceil(lead_s / history.step_s).astype(np.int64), 1)
     rows = Rows(np.zeros(config.rows, np.int64), origin_s, h, origin_s)
     epsilon = np.full(config.rows, small)
-    seen = close_view(known, rows, epsilon)
+    seen = view(known, rows, epsilon)
     (peak, last), (mean, _) = (dithered_targets(known, rows, averaged=averaged) for averaged in (False, True))
     base = np.log(seen.level + epsilon)
     target = np.log(np.stack([peak, mean, last], axis=1) + epsilon[:, None]) - base[:, None]

@@ -4,9 +4,9 @@
     load now
 
 It is trained elsewhere (`forecasting.train`) and shipped with the package as arrays (network.npz). A fit to a workload
-leaves the network as it is: it measures the load that is small there, the largest known, and how far the network's
-quantiles lay off on what is known, believed the more the more windows say so. Rows go through the layers in tiles of
-fixed size, so that a row's forecast does not depend on its neighbours.
+leaves the network as it is: it measures the load that is small there, the largest known, within which bounds the
+inputs usually lie, and how far the network's quantiles lay off on what is known, believed the more the more windows say
+so. Rows go through the layers in tiles of fixed size, so that a row's forecast does not depend on its neighbours.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from forecasting.calendar import DAY_S, local
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS, BoolArray, FloatArray, Quantiles, ordered
-from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, CloseView, Features, close_view
+from forecasting.ratios import ALONG, BLOCKS, CURVES, MINUTES, MISSING, NAMED, RATIOS, Features, View, view
 from forecasting.series import History, Rows
 from forecasting.training import dithered_targets, mean_load, training_rows
 
@@ -49,6 +49,10 @@ MASKS = 3 + 3 + 1 + 2
 PLACE = 12
 INPUTS = TAKEN + CURVES + SPREADS + MASKS + 1 + PLACE + 3
 """K: ratios, curves, spreads, masks, the level, calendar, lead and spacings."""
+BOUNDED = INPUTS - PLACE - 3
+"""Inputs that are held within what a workload is used to: all but calendar, lead and spacings."""
+SELDOM = 0.01
+"""Share of a workload's rows, at both ends, that does not tell what it is used to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class NeuralParams:
     """How many times it a forecast may reach, (B,): once where the load never moved."""
     offsets: FloatArray
     """Added to the logarithms of the lead window and of its last sample, (B, 2, Q)."""
+    bounds: Small
+    """Within which inputs are looked at, (B, 2, INPUTS)."""
     averaged: BoolArray
     """Whether the window's mean is forecast instead of its peak, (B,)."""
 
@@ -96,7 +102,25 @@ class NeuralParams:
 def unfitted(n: int) -> NeuralParams:
     """Nothing known of n workloads."""
     ones = np.ones(n)
-    return NeuralParams(ones, ones, ones, np.zeros((n, 2, len(LEVELS))), np.zeros(n, np.bool_))
+    return NeuralParams(ones, ones, ones, np.zeros((n, 2, len(LEVELS))), anything(n), np.zeros(n, np.bool_))
+
+
+def anything(n: int) -> Small:
+    """Bounds of the inputs of n workloads that bound nothing, (n, 2, INPUTS)."""
+    lowest = np.full((n, 1, INPUTS), -np.inf, np.float32)
+    return np.concatenate([lowest, -lowest], axis=1)
+
+
+def usual(given: Features) -> Small:
+    """Bounds of the inputs of one workload, (2, INPUTS), from R rows of them; calendar and lead are not bounded.
+
+    What a workload never showed is looked at as the most that it did: a spike that came once, zeros before a launch.
+    """
+    bounds: Small = anything(1)[0]
+    if len(given):
+        low, high = np.quantile(given[:, :BOUNDED], [SELDOM, 1.0 - SELDOM], axis=0)
+        bounds[:, :BOUNDED] = low - (high - low), high + (high - low)
+    return bounds
 
 
 @cache
@@ -160,37 +184,46 @@ def fit(history: History, h: int, *, averaged: bool, config: NeuralConfig = Neur
         raise NotEnoughHistory(f"neural: {known} buckets with a load, {config.min_rows} needed")
     largest = float(np.nanmax(history.maximum[0]))
     moved = largest > float(np.nanmin(history.mean[0])) * (1.0 + STEADY)
+    offsets, bounds = _measured(history, h, epsilon, config, averaged=averaged)
     return NeuralParams(
         np.array([epsilon]),
         np.array([largest]),
         np.array([config.headroom if moved else 1.0]),
-        _offsets(history, h, epsilon, config, averaged=averaged)[None],
+        offsets[None],
+        bounds[None],
         np.array([averaged]),
     )
 
 
-def _offsets(history: History, h: int, epsilon: float, config: NeuralConfig, *, averaged: bool) -> FloatArray:
-    """What to add to the logarithms of window and last sample, (2, Q): what they lacked, as far as it is believed."""
+def _measured(
+    history: History, h: int, epsilon: float, config: NeuralConfig, *, averaged: bool
+) -> tuple[FloatArray, Small]:
+    """What to add to the logarithms of window and last sample, (2, Q), and the bounds of the inputs.
+
+    Added is what they lacked, as far as it is believed.
+    """
     rows = training_rows(history, h, config.max_rows)
     window, last = dithered_targets(history, rows, averaged=averaged)
     offset = np.full(len(rows.h), epsilon)
-    seen = close_view(history, rows, offset)
+    seen = view(history, rows, offset)
     known = ~np.isnan(window + last + seen.level)
     windows = known.sum() * min(float(np.diff(rows.origin_s[:2]).sum()) / (h * history.step_s), 1.0)
     if windows < 1:
-        return np.zeros((2, len(LEVELS)))
-    heads = logs(seen, history, rows, offset)[known][:, [int(averaged), 2]]
+        return np.zeros((2, len(LEVELS))), anything(1)[0]
+    given = inputs(seen, history, rows, offset)[known]
+    bounds = usual(given)
+    heads = logs(given, bounds)[:, [int(averaged), 2]]
     came = np.log(np.stack([window, last], axis=1)[known] + epsilon) - np.log(seen.level[known] + epsilon)[:, None]
     lacked = [np.quantile(came - heads[:, :, k], level, axis=0) for k, level in enumerate(LEVELS)]
     believed = windows / (windows + config.doubt / np.sqrt(LEVELS * (1.0 - LEVELS)))
-    return np.asarray(believed * np.stack(lacked, axis=1))
+    return np.asarray(believed * np.stack(lacked, axis=1)), bounds
 
 
 def predict(params: NeuralParams, history: History, rows: Rows, config: NeuralConfig = NeuralConfig()) -> Quantiles:
     """Forecast R rows; `params` has one row per workload of `history`. NaN where the recent past is empty."""
     epsilon = params.epsilon[rows.workload]
-    seen = close_view(history, rows, epsilon)
-    heads = logs(seen, history, rows, epsilon)
+    seen = view(history, rows, epsilon)
+    heads = logs(inputs(seen, history, rows, epsilon), params.bounds[rows.workload])
     asked = params.averaged[rows.workload].astype(np.int64)
     both = np.stack([heads[np.arange(len(asked)), asked], heads[:, 2]], axis=1) + params.offsets[rows.workload]
     load = (seen.level + epsilon)[:, None, None] * np.exp(both) - epsilon[:, None, None]
@@ -204,15 +237,15 @@ def predict(params: NeuralParams, history: History, rows: Rows, config: NeuralCo
     return Quantiles(load[:, 0], load[:, 1], level=seen.level, ceiling=ceiling)
 
 
-def logs(seen: CloseView, history: History, rows: Rows, epsilon: FloatArray) -> FloatArray:
-    """What the shipped network says of a view: logarithms of peak, mean and last sample over the load now.
+def logs(given: Features, bounds: Small) -> FloatArray:
+    """What the shipped network says of inputs within bounds: logarithms of peak, mean, last sample over the load now.
 
-    (R, HEADS, Q). `epsilon`, (R,), is FLOOR of the mean load, as it was in training.
+    (R, HEADS, Q); `bounds` is (2, INPUTS), or (R, 2, INPUTS) for rows of many workloads.
     """
-    return said(shipped(), inputs(seen, history, rows, epsilon))
+    return said(shipped(), np.minimum(np.maximum(given, bounds[..., 0, :]), bounds[..., 1, :]))
 
 
-def inputs(seen: CloseView, history: History, rows: Rows, epsilon: FloatArray) -> Features:
+def inputs(seen: View, history: History, rows: Rows, epsilon: FloatArray) -> Features:
     """What the network looks at, (R, INPUTS): no unit is left in it."""
     ratios, curves = seen.features[:, :TAKEN], seen.curves
     days = curves[:, LATELY:].reshape(-1, len(NAMED), ALONG)

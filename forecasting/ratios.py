@@ -53,12 +53,6 @@ class View:
     """Largest recent sample, (R,); NaN where the recent past is empty."""
     features: Features
     """(R, F), MISSING where unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class CloseView(View):
-    """The same, and what it was made of."""
-
     curves: Features
     """The recent past and the named days' same time bucket by bucket, (R, C), MISSING where unknown."""
 
@@ -77,48 +71,22 @@ class _Around:
 
 
 def view(history: History, rows: Rows, epsilon: FloatArray) -> View:
-    """Compute the features of `rows`; `epsilon` is per row, (R,), positive."""
-    recent, offset = _backward(history, rows), epsilon[:, None]
-    level, base = _now(history, recent, offset)
-    return _seen(
-        history, rows, recent, (level, base, offset), _same_windows(_around(history, rows), offset, history.coarse_s)
-    )
-
-
-def close_view(history: History, rows: Rows, epsilon: FloatArray) -> CloseView:
-    """Compute the features of `rows` and the curves behind them; `epsilon` is per row, (R,), positive."""
+    """Compute what R origins look like; `epsilon` is per row, (R,), positive."""
     recent, offset, around = _backward(history, rows), epsilon[:, None], _around(history, rows)
-    level, base = _now(history, recent, offset)
+    level = _load_now(recent.mean, max(round(LEVEL_S / history.bucket_s), 1))
+    base = np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
     windows = _same_windows(around, offset, history.coarse_s)
-    seen = _seen(history, rows, recent, (level, base, offset), windows)
+    trailing, highest = _trailing(recent.mean, recent.maximum, offset, base)
+    named, pooled = _days(windows, trailing[0][:, 3:4], base)
     along = np.log(around.mean[:, NAMED, :ALONG] + offset[:, :, None]) - windows[0][:, NAMED, None]
     curves = [_lately(recent, offset, base), along.reshape(len(base), ALONG * len(NAMED))]
-    return CloseView(seen.level, seen.highest, seen.features, _told(curves))
+    return View(level, highest, _told([*trailing, named, pooled, _place(history, rows)]), _told(curves))
 
 
 def _backward(history: History, rows: Rows) -> Windows:
     """The recent buckets, newest first."""
     recent = recent_windows(history, rows)
     return Windows(recent.mean[:, ::-1], recent.maximum[:, ::-1])
-
-
-def _now(history: History, recent: Windows, offset: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Load now, (R,), and its logarithm, (R, 1)."""
-    level = _load_now(recent.mean, max(round(LEVEL_S / history.bucket_s), 1))
-    return level, np.log(np.where(np.isnan(level), 1.0, level)[:, None] + offset)
-
-
-def _seen(
-    history: History,
-    rows: Rows,
-    recent: Windows,
-    now: tuple[FloatArray, FloatArray, FloatArray],
-    windows: tuple[FloatArray, ...],
-) -> View:
-    level, base, offset = now
-    trailing, highest = _trailing(recent.mean, recent.maximum, offset, base)
-    named, pooled = _days(windows, trailing[0][:, 3:4], base)
-    return View(level, highest, _told([*trailing, named, pooled, _place(history, rows)]))
 
 
 def _told(columns: list[FloatArray]) -> Features:

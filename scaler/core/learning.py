@@ -94,11 +94,11 @@ def learn(
     span_s = min(REPLAY_S, history.mean.shape[1] // 3 * history.bucket_s)
     before, models = fitted or (_fitted(history, fleet, cutoff_s - span_s), _fitted(history, fleet, cutoff_s))
     peaks = _forecast_all(history, (before, models), cutoff_s, fleet, cutoff_s - span_s)
-    worth = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
+    priced = _replayed(history, peaks.said, fleet, cutoff_s - span_s)
     later = _moments(history, peaks.drift.shape[1]) > cutoff_s[:, None]
     validated = np.where(later, models.validated[:, None], before.validated[:, None])
     days = _rolled(history, peaks.said, fleet, before)
-    return Learnt(models, before, days, worth, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
+    return Learnt(models, before, days, priced, peaks.record, peaks.ensemble, _trusted(history, peaks, fleet, validated))
 
 
 def _rolled(history: History, said: Quantiles, fleet: Workloads, before: Models) -> Losses:

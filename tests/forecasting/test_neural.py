@@ -10,9 +10,9 @@ from forecasting import neural
 from forecasting.errors import NotEnoughHistory, SpoiltNetwork
 from forecasting.forecast import LEVELS
 from forecasting.neural import HEADS, INPUTS, Network, Small
-from forecasting.ratios import ALONG, NAMED, close_view
+from forecasting.ratios import ALONG, NAMED, view
 from forecasting.series import Rows
-from tests.fakes import DAY_S, history_of, seasonal_load
+from tests.fakes import DAY_S, WEDNESDAY_S, history_of, seasonal_load
 
 
 def arrays(seed: int = 0) -> tuple[tuple[Small, ...], tuple[Small, ...]]:
@@ -102,7 +102,7 @@ def test_what_is_not_known_is_zero_and_changes_nothing_else():
     for span_s in (3 * 3600.0, 8 * DAY_S):
         history = history_of(seasonal_load(), span_s)
         rows = Rows.live(history, np.array([20]))
-        given.append(neural.inputs(close_view(history, rows, epsilon), history, rows, epsilon)[0])
+        given.append(neural.inputs(view(history, rows, epsilon), history, rows, epsilon)[0])
     young, old = given
     assert np.isfinite(young).all()
     differing = young != old
@@ -119,3 +119,36 @@ def test_what_never_moved_is_expected_to_stay_until_it_moves():
     assert neural.predict(params, still, rows).peak[0] == pytest.approx(level, rel=0.01)
     moving = history_of(lambda t_s: np.where(t_s > still.end_s - 300, 2 * level, level), 3 * 3600.0)
     assert neural.predict(params, moving, rows).peak[0, -1] > 2 * level
+
+
+def test_what_a_workload_never_showed_is_looked_at_as_the_most_that_it_did():
+    rng = np.random.default_rng(2)
+    given = rng.standard_normal((400, INPUTS)).astype(np.float32)
+    bounds = neural.usual(given)
+    low, high = bounds
+    assert (np.isinf(low) == np.isinf(high)).all()
+    assert np.isinf(high).sum() == INPUTS - neural.BOUNDED, "what is known of every moment is not bounded"
+    assert (low < given.min(axis=0)).all()
+    assert (given.max(axis=0) < high).all()
+    odd = given[:64].copy()
+    odd[:, : neural.BOUNDED] *= 1e6
+    held = np.where(odd > 0, high, low)
+    held[:, neural.BOUNDED :] = odd[:, neural.BOUNDED :]
+    assert neural.logs(odd, bounds).tobytes() == neural.said(neural.shipped(), held).tobytes()
+    assert neural.logs(given, bounds).tobytes() == neural.said(neural.shipped(), given).tobytes()
+
+
+def test_where_nothing_is_known_to_be_usual_nothing_is_bounded():
+    assert np.isinf(neural.usual(np.zeros((0, INPUTS), np.float32))).all()
+
+
+def test_yesterdays_zeros_say_nothing_to_a_workload_that_was_born_today():
+    """A workload of six hours is forecast the same whether the days before it are zeros or unknown."""
+    born_s = WEDNESDAY_S - 6 * 3600.0
+    load = seasonal_load()
+    young = history_of(lambda t_s: np.where(t_s > born_s, load(t_s), np.nan), 8 * DAY_S)
+    after_zeros = history_of(lambda t_s: np.where(t_s > born_s, load(t_s), 0.0), 8 * DAY_S)
+    params = neural.fit(young, 20, averaged=False)
+    rows = Rows.live(young, np.array([20]))
+    said, beside = (neural.predict(params, history, rows).peak for history in (young, after_zeros))
+    assert beside == pytest.approx(said, rel=1e-6)
