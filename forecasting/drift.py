@@ -91,6 +91,8 @@ PH_SLACK, PH_LIMIT = 1.0, 30.0
 """Page and Hinkley's δ and λ in standard deviations: errors correlated over five windows alarm once in six weeks."""
 CLIPPED = 3.0
 """Scaled errors count no more than this: one burst is no change."""
+SMALL_SPREAD = 0.01
+"""Smallest standard deviation that errors are scaled by, in logarithms: less than a percent moves no replica."""
 FEWEST = 40
 """Disjoint windows without which errors say nothing."""
 LOOKS_BACK_S: FloatArray = np.array([LEVEL_NOW_S + LEVEL_BEFORE_S, *[TREND_DAYS * DAY_S] * 3, *[RECENT_S + HOUR_S] * 4])
@@ -316,7 +318,7 @@ def error_parts(errors: Errors) -> FloatArray:
     recent = errors.age_s <= RECENT_S
     if np.count_nonzero(recent) < FEWEST:
         return np.zeros(4)
-    spread = np.maximum((errors.said[:, 1] - errors.said[:, 0]) / NORMAL_SCORES[1], 1e-3)
+    spread = np.maximum((errors.said[:, 1] - errors.said[:, 0]) / NORMAL_SCORES[1], SMALL_SPREAD)
     scaled = np.clip((errors.actual - errors.said[:, 0]) / spread, -CLIPPED, CLIPPED)
     covered = float((errors.actual[recent] <= errors.said[recent, 1]).mean())
     promised = float(LEVELS[1])
