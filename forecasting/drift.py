@@ -17,7 +17,6 @@ from forecasting.forecast import LEVELS, NORMAL_SCORES, BoolArray, FloatArray, I
 from forecasting.series import DAY_S, LoadArray
 
 HOUR_S = 3600.0
-
 ALARM = 0.3
 """Score from which a forecast is no longer trusted."""
 
@@ -349,11 +348,8 @@ def page_hinkley(scaled: FloatArray) -> float:
     """
     if not len(scaled):
         return 0.0
-    risen = []
-    for side in (scaled, -scaled):
-        total = np.cumsum(side - PH_SLACK)
-        risen.append(float(total[-1] - min(total.min(), 0.0)))
-    return max(risen)
+    totals = [np.cumsum(side - PH_SLACK) for side in (scaled, -scaled)]
+    return max(float(total[-1] - min(total.min(), 0.0)) for total in totals)
 
 
 def scored(effect: FloatArray | float) -> FloatArray:
