@@ -147,7 +147,7 @@ def joined(history: History, kept: Kept, h: int, *, averaged: bool) -> Joined:
     rows = Rows(np.zeros(n, np.int64), kept.made_s, np.full(n, h), kept.made_s)
     actual, _ = dithered_targets(history, rows, averaged=averaged)
     level, peak = kept.level.astype(np.float64), kept.peak.astype(np.float64)
-    window_s = float(lead_buckets(history, np.array([h]))[0]) * history.bucket_s
+    window_s = float(lead_buckets(np.array([h]), history.step_s)[0]) * history.bucket_s
     known_s = np.where(np.isnan(actual + level + peak[:, 0]), np.inf, kept.made_s + window_s)
     return Joined(kept.made_s, known_s, level, peak, actual)
 

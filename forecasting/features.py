@@ -100,7 +100,7 @@ def _seasons(history: History, rows: Rows) -> tuple[FloatArray, FloatArray, Floa
     """Level before, mean and peak over the lead window, one of SEASONS_S ago; (R, S) each."""
     moments = earlier_s(history, rows, np.rint(LAGS_S / DAY_S).astype(np.int64)).reshape(-1)
     first = bucket_index(history, moments) + 1
-    n = np.repeat(lead_buckets(history, rows.h), len(SEASONS_S))
+    n = np.repeat(lead_buckets(rows.h, history.step_s), len(SEASONS_S))
     workload = np.repeat(rows.workload, len(SEASONS_S))
     before, after = windows_around(history, workload, first, SEASON_LEVEL, n)
     shape = (len(rows.h), len(SEASONS_S))

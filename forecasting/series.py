@@ -280,9 +280,9 @@ def median_of(values: FloatArray) -> FloatArray:
     return np.asarray(rising[np.arange(len(rising)), middle])
 
 
-def lead_buckets(history: History, h: IntArray) -> IntArray:
+def lead_buckets(h: IntArray, step_s: float) -> IntArray:
     """Buckets that a lead window of `h` steps touches, (R,)."""
-    return np.asarray(np.ceil(h * history.step_s / history.bucket_s - 1e-9), dtype=np.int64)
+    return np.asarray(np.ceil(h * step_s / bucket_spacing(step_s) - 1e-9), dtype=np.int64)
 
 
 def windows_around(

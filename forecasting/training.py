@@ -17,7 +17,7 @@ def training_rows(history: History, h: int, max_rows: int) -> Rows:
     The stride is odd, so that thinning never locks onto one minute of the hour.
     """
     m = history.mean.shape[1]
-    ahead = int(lead_buckets(history, np.array([h]))[0])
+    ahead = int(lead_buckets(np.array([h]), history.step_s)[0])
     known = np.flatnonzero(~np.isnan(history.mean[0]))
     first = max(int(known[0]) if len(known) else m, 0) + RECENT // 10
     stride = max((m - ahead - first) // max_rows, 1) | 1
@@ -34,7 +34,7 @@ def rows_at(history: History, index: IntArray, h: int) -> Rows:
 
 def window_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:
     """What came after each origin: peak (or mean) of the lead window, and its last bucket's mean; (R,), NaN unknown."""
-    return _targets(history, rows, lead_buckets(history, rows.h), averaged=averaged)
+    return _targets(history, rows, lead_buckets(rows.h, history.step_s), averaged=averaged)
 
 
 def dithered_targets(history: History, rows: Rows, *, averaged: bool) -> tuple[FloatArray, FloatArray]:

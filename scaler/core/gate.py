@@ -117,7 +117,7 @@ def _lost(said: FloatArray, history: History, fleet: Workloads, origin_s: FloatA
 
 def origins(history: History, fleet: Workloads, after_s: float, stride_s: float) -> FloatArray:
     """When the one workload's forecasts are judged: on strides after `after_s`, as far as their windows are known."""
-    window_s = float(lead_buckets(history, fleet.h)[0]) * history.bucket_s
+    window_s = float(lead_buckets(fleet.h, history.step_s)[0]) * history.bucket_s
     oldest_s = history.bucket_end_s - history.mean.shape[1] * history.bucket_s
     first = math.floor(max(after_s, oldest_s) / stride_s) + 1
     last = math.floor((history.bucket_end_s - window_s) / stride_s)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forecasting.forecast import BoolArray, FloatArray, IntArray
-from forecasting.series import bucket_spacing
+from forecasting.series import bucket_spacing, lead_buckets
 from scaler.core import hpa
 from scaler.core.domain import Workloads, pushed
 from scaler.core.guardrails import LONGEST_HOLD_S, NOTHING, held, replicas_for, steadied
@@ -127,7 +127,7 @@ def ends_bucket(t_s: float, step_s: float) -> bool:
 
 def in_buckets(fleet: Workloads, step_s: float) -> Workloads:
     """The same workloads with lead windows in buckets instead of steps of `step_s`."""
-    return replace(fleet, h=np.ceil(fleet.h * step_s / bucket_spacing(step_s) - 1e-9).astype(np.int64))
+    return replace(fleet, h=lead_buckets(fleet.h, step_s))
 
 
 def step(

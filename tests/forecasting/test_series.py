@@ -89,7 +89,7 @@ def test_gathered_columns_are_missing_outside():
 
 def test_a_lead_window_touches_whole_buckets():
     history = history_of(np.zeros_like, 0.0, 15.0)
-    assert lead_buckets(history, np.array([1, 4, 5, 8, 9])).tolist() == [1, 1, 2, 2, 3]
+    assert lead_buckets(np.array([1, 4, 5, 8, 9]), history.step_s).tolist() == [1, 1, 2, 2, 3]
 
 
 def test_until_is_the_history_as_it_stood():
