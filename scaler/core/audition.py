@@ -107,30 +107,34 @@ def consulted(asked: Question, state: AuditionState, in_force: InForce) -> tuple
     """Ask the agent at one tick."""
     seen, fleet = asked.seen, asked.fleet
     now = learned.remember(seen, asked.forecasts, fleet, state.learned)
-    relied = learned.raised(asked.forecasts, fleet, now)
     speaks = in_force.licence.holds(fleet, now) & (asked.own != UNKNOWN) & (seen.replicas > 0) & (seen.ready >= 0)
     if seen.t_s // learned.MOVE_S > (seen.t_s - seen.step_s) // learned.MOVE_S:
-        now = _moved(asked, relied, now, in_force.agent)
+        now = _moved(asked, now, in_force.agent)
     now = _kept(speaks, now)
-    belief = learned.believed(fleet, now)
-    low, high = learned.need_range(relied, seen, asked.price, belief, now)
+    low, high = _needs(asked, now)
     compared = _compared(seen, (asked.own, high), speaks, fleet, replace(state, learned=now))
     acts = speaks & in_force.acts & passed(compared)
     unknown = np.full(len(asked.own), UNKNOWN)
     advice = Advice(
         np.where(speaks, low, unknown),
         np.where(speaks, high, unknown),
-        np.where(acts, belief.capacity, fleet.capacity),
+        np.where(acts, learned.believed(fleet, now).capacity, fleet.capacity),
         acts,
     )
     return advice, compared
 
 
-def _moved(asked: Question, relied: Forecasts, state: Learned, agent: Agent) -> Learned:
-    fleet, belief = asked.fleet, learned.believed(asked.fleet, state)
-    need = learned.need_range(relied, asked.seen, asked.price, belief, state)[1]
-    vector = learned.encode(asked.seen, asked.forecasts, need, asked.price, fleet, state)
-    return learned.moved(agent.act(vector), fleet, state)
+def _needs(asked: Question, state: Learned) -> tuple[IntArray, IntArray]:
+    """Replicas that the agent finds worth buying and worth keeping, (B,) each."""
+    by, belief = learned.missed(asked.fleet, state), learned.believed(asked.fleet, state)
+    relied = learned.raised(asked.forecasts, by)
+    return learned.need_range(relied, asked.seen, asked.price, belief, state, by)
+
+
+def _moved(asked: Question, state: Learned, agent: Agent) -> Learned:
+    need = _needs(asked, state)[1]
+    vector = learned.encode(asked.seen, asked.forecasts, need, asked.price, asked.fleet, state)
+    return learned.moved(agent.act(vector), asked.fleet, state)
 
 
 def _kept(speaks: BoolArray, state: Learned) -> Learned:

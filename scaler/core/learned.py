@@ -86,10 +86,13 @@ OBSERVATION = (
     "beyond the forecast",
 )  # fmt: skip
 """What the agent sees, in order; an absent signal is 0 beside its `present`."""
-MISSED = 10
-"""Which of TRAILING tells how far the forecast's median lay above the load, …"""
+ERRORS = slice(10, 12)
+"""Which of TRAILING tell how far the forecast's median lay above the load, lately and for longer, …"""
 ABOVE = 0.03
 """… and how far it lies above it at least, as a logarithm: largest loads exceed means."""
+KEPT_BEYOND = 0.2
+"""Most that is kept beyond what is worth buying where forecasts missed: what they cannot tell is not worth changing
+the count for."""
 CPU_EVIDENCE, LATENCY_EVIDENCE = 5, 7
 """Which of TRAILING say whether CPU and latency are being read, …"""
 READ = 0.2
@@ -312,28 +315,33 @@ def believed(fleet: Workloads, state: Learned) -> Workloads:
 
 
 def need_range(
-    forecasts: Forecasts, seen: Observations, price: FloatArray, belief: Workloads, state: Learned
+    forecasts: Forecasts, seen: Observations, price: FloatArray, belief: Workloads, state: Learned, by: FloatArray
 ) -> tuple[IntArray, IntArray]:
-    """Replicas worth buying and worth keeping under a belief, with the move of the minute, (B,) each."""
+    """Replicas worth buying and worth keeping under a belief, with the move of the minute, (B,) each.
+
+    `by` is what the forecasts were raised by, (B,): the less they can tell, the farther both lie apart.
+    """
     clearing = policies.clearing_rate(forecasts.peak, seen, belief)
     low, high = policies.predictive_range(forecasts, price, clearing, belief)
+    spared = np.ceil(low * (1.0 + np.minimum(by, KEPT_BEYOND)))
+    high = np.where(by > 0, np.maximum(high, spared), high).astype(np.int64)
     return tuple(np.where(need == UNKNOWN, need, np.maximum(need + state.extra, 0)) for need in (low, high))  # type: ignore[return-value]
 
 
 def missed(fleet: Workloads, state: Learned) -> FloatArray:
-    """By how much forecasts have lately been too low, as a logarithm, (B,); 0 for queues.
+    """By how much forecasts have been too low, as a logarithm, (B,); 0 for queues.
 
     The largest load of the minutes to come is not below the mean of the last ones, unless load falls faster than it
-    does: a forecast that goes on saying so is too low, whatever was learnt of it.
+    does: a forecast that goes on saying so is too low, whatever was learnt of it. One that did for two hours is not
+    believed again at its first hit: the count would go down for minutes.
     """
     mean, weight = trailing(state)
-    known = (weight[:, MISSED] > READ) & ~fleet.queue
-    return np.where(known, np.minimum(np.maximum(ABOVE - mean[:, MISSED], 0.0), LARGEST), 0.0)
+    lowest = np.where(weight[:, ERRORS] > READ, mean[:, ERRORS], np.inf).min(axis=1)
+    return np.where(fleet.queue, 0.0, np.minimum(np.maximum(ABOVE - lowest, 0.0), LARGEST))
 
 
-def raised(forecasts: Forecasts, fleet: Workloads, state: Learned) -> Forecasts:
-    """The forecasts, raised by what they have lately missed."""
-    by = missed(fleet, state)
+def raised(forecasts: Forecasts, by: FloatArray) -> Forecasts:
+    """The forecasts, raised by what they missed, (B,)."""
     return replace(forecasts, peak=forecasts.peak * np.exp(by)[:, None]) if by.any() else forecasts
 
 

@@ -155,8 +155,9 @@ def test_a_need_is_never_stretched_beyond_the_limit() -> None:
 
 def test_holding_leaves_the_forecasts_own_need() -> None:
     state = learned.moved(np.array([HOLD]), fleet(), learned.initial_state(1))
-    own = learned.need_range(forecasts(), seen(), np.array([30.0]), fleet(), learned.initial_state(1))
-    held = learned.need_range(forecasts(), seen(), np.array([30.0]), learned.believed(fleet(), state), state)
+    price, none = np.array([30.0]), np.zeros(1)
+    own = learned.need_range(forecasts(), seen(), price, fleet(), learned.initial_state(1), none)
+    held = learned.need_range(forecasts(), seen(), price, learned.believed(fleet(), state), state, none)
     assert [need.tolist() for need in held] == [need.tolist() for need in own]
 
 
@@ -170,9 +171,25 @@ def test_a_replica_for_a_minute_is_gone_with_the_next_move() -> None:
 def test_a_forecast_that_lies_below_the_load_for_minutes_is_raised_to_it() -> None:
     low = forecasts(scale=0.5)
     state = after(120, seen(load=80.0), scale=0.5)
-    raised = learned.raised(low, fleet(), state)
+    raised = learned.raised(low, learned.missed(fleet(), state))
     assert raised.peak[0, 0] == pytest.approx(80.0 * np.exp(ABOVE), rel=0.03)
-    assert np.array_equal(raised.peak / low.peak, np.full((1, 5), raised.peak[0, 0] / low.peak[0, 0]))
+    assert raised.peak / low.peak == pytest.approx(np.full((1, 5), raised.peak[0, 0] / low.peak[0, 0]))
+
+
+def test_a_forecast_that_was_too_low_for_hours_is_raised_beyond_its_first_hit() -> None:
+    missed = after(480, seen(load=160.0), scale=0.5)
+    falls = after(60, seen(load=40.0), missed, scale=0.5)
+    spared = after(1920, seen(load=40.0), missed, scale=0.5)
+    assert learned.missed(fleet(), falls)[0] > 0.5
+    assert learned.missed(fleet(), spared)[0] == 0.0
+
+
+def test_where_forecasts_missed_a_fifth_more_is_kept_than_is_worth_buying() -> None:
+    price, state = np.array([30.0]), learned.initial_state(1)
+    # Without a peak there is no spread either: what is worth buying is what is worth keeping.
+    flat = replace(forecasts(), peak=np.full((1, 5), 200.0))
+    ranges = [learned.need_range(flat, seen(), price, fleet(), state, np.array([by])) for by in (0.0, 0.1, 0.5)]
+    assert [(int(low[0]), int(high[0])) for low, high in ranges] == [(20, 20), (20, 22), (20, 24)]
 
 
 def test_where_forecasts_miss_less_may_be_taken_away() -> None:
@@ -193,7 +210,7 @@ def test_where_forecasts_miss_less_may_be_taken_away() -> None:
 
 def test_an_honest_forecast_and_one_of_a_queue_are_left_as_they_are() -> None:
     honest = forecasts()
-    assert learned.raised(honest, fleet(), after(120, seen())) is honest
+    assert learned.raised(honest, learned.missed(fleet(), after(120, seen()))) is honest
     low = forecasts(scale=0.5)
     waiting = after(120, seen(arrivals=80.0), queue=True, scale=0.5)
-    assert learned.raised(low, fleet(queue=True), waiting) is low
+    assert learned.raised(low, learned.missed(fleet(queue=True), waiting)) is low

@@ -143,8 +143,9 @@ class ClusterWorld:
 
     def observe(self, state: Episode) -> FloatArray:
         """What a live controller could see, (B, O)."""
-        price, belief = _worth(state), _belief(state)
-        need = learned.need_range(_relied_on(state), state.seen, price, belief, state.learned)[1]
+        price, belief, by = _worth(state), _belief(state), _missed(state)
+        relied = learned.raised(state.forecasts, by)
+        need = learned.need_range(relied, state.seen, price, belief, state.learned, by)[1]
         return learned.encode(state.seen, state.forecasts, need, price, state.fleet, state.learned)
 
     def hidden(self, state: Episode) -> FloatArray:
@@ -240,9 +241,9 @@ class ClusterWorld:
 
     def _decide(self, state: Episode) -> None:
         """The service's decision in mode Normal, at the world's price."""
-        seen, asked, fleet, price = state.seen, _relied_on(state), state.fleet, _worth(state)
-        belief = _belief(state)
-        low, high = learned.need_range(asked, seen, price, belief, state.learned)
+        seen, fleet, price, by = state.seen, state.fleet, _worth(state), _missed(state)
+        asked, belief = learned.raised(state.forecasts, by), _belief(state)
+        low, high = learned.need_range(asked, seen, price, belief, state.learned, by)
         wanted = guardrails.steadied(low, high, seen.replicas)
         # Without a sample, or a forecast, what was decided is held, and raised where the forecast says so.
         wanted = np.where(seen.fresh & (low >= 0), wanted, np.maximum(wanted, state.decided))
@@ -320,10 +321,9 @@ def _belief(state: Episode) -> Workloads:
     return replace(own, capacity=np.where(np.isnan(state.fixed), own.capacity, fixed))
 
 
-def _relied_on(state: Episode) -> Forecasts:
-    """The forecasts as they are decided with: raised where they lately missed, for those that have an agent."""
-    raised = learned.raised(state.forecasts, state.fleet, state.learned)
-    return replace(raised, peak=np.where(np.isnan(state.fixed)[:, None], raised.peak, state.forecasts.peak))
+def _missed(state: Episode) -> FloatArray:
+    """What forecasts are raised by, for those that have an agent. (B,)"""
+    return np.where(np.isnan(state.fixed), learned.missed(state.fleet, state.learned), 0.0)
 
 
 def reward(minute: Minute, draw: Draw) -> FloatArray:
