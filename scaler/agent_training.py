@@ -94,19 +94,27 @@ class Plan:
     trial_seed: int = 1
 
 
-def long_enough(told: Sequence[Foretold], plan: Plan) -> list[Foretold]:
-    """Those of which every share holds an episode.
+def usable(told: Sequence[Foretold], plan: Plan) -> tuple[list[Foretold], list[str]]:
+    """Those of which every share holds an episode and some load, and why each of the others is left out.
 
     Raises:
         HistoryError: there is none.
     """
+    shares = TRAINING, VALIDATION, TEST
     least = max(plan.trial_steps, plan.episode_steps) + LOOKS_BACK + SPARE
-    shortest = min(last - first for first, last in (TRAINING, VALIDATION, TEST))
-    kept = [one for one in told if shortest * len(one.value) > least]
+    shortest = min(last - first for first, last in shares)
+    days = (least / shortest * SYNC_S.value + LEARNT_S) / DAY_S
+    kept, why = [], []
+    for one in told:
+        if shortest * len(one.value) <= least:
+            why.append(f"{one.name}: {days:.1f} days of load are needed")
+        elif not all(np.nansum(one.part(*share).value) > 0 for share in shares):
+            why.append(f"{one.name}: no load at all in the part it learns from, is validated on or tested on")
+        else:
+            kept.append(one)
     if not kept:
-        days = (least / shortest * SYNC_S.value + LEARNT_S) / DAY_S
-        raise HistoryError(f"no history is long enough to train on: {days:.1f} days of load are needed")
-    return kept
+        raise HistoryError(f"no history can be trained on: {'; '.join(why)}")
+    return kept, why
 
 
 def school(told: Sequence[Foretold], plan: Plan) -> ClusterWorld:

@@ -20,9 +20,9 @@ from scaler.agent_training import (
     card_of,
     judged,
     kept_checkpoint,
-    long_enough,
     mean_ratio,
     school,
+    usable,
 )
 from scaler.command_impact import opened
 from scaler.core.domain import HPA_SYNC_S
@@ -43,7 +43,9 @@ def answer(options: Mapping[str, Any], tell: Tell = click.echo) -> None:
     """
     plan = Plan(options["family"], options["seeds"], options["episodes"])
     out: Path = options["out"]
-    told = long_enough(_told(options, out, tell), plan)
+    told, why = usable(_told(options, out, tell), plan)
+    for reason in why:
+        tell(f"left out: {reason}")
     agents = {f"seed {seed}": _trained(told, plan, seed, out, tell) for seed in range(plan.seeds)}
     tell("validation: every seed against forecast-only, condition by condition")
     table = judged(told, VALIDATION, agents, plan)
@@ -66,6 +68,8 @@ def _told(options: Mapping[str, Any], out: Path, tell: Tell) -> list[Foretold]:
     if missing:
         raise RequestError(f"--only {', '.join(sorted(missing))}: no such history")
     wanted = [one for one in known if not names or one.name in names]
+    if not wanted:
+        raise HistoryError("no history to train on: name folders of CSV files (timestamp,value), or a --journal")
     tell(f"{len(wanted)} histories: forecasting what was not forecast yet")
     told: list[Foretold] = []
     for one in wanted:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from rl_agent.agent import Agent
 from scaler import agent_card, agent_training, command_train_agent
-from scaler.agent_training import Plan, judged, long_enough, mean_ratio, passes
+from scaler.agent_training import Plan, judged, mean_ratio, passes, usable
 from scaler.cli import main
 from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION
 from scaler.core.simulator import trial
@@ -81,11 +81,14 @@ def test_a_seed_is_judged_by_the_mean_of_its_ratios() -> None:
     assert mean_ratio({**figures, "cpu": {"ratio": None}}) == float("inf")
 
 
-def test_a_history_too_short_for_an_episode_is_left_out() -> None:
-    some = told()
-    assert [one.name for one in long_enough([some[0].part(0.0, 0.2), *some[1:]], SMALL)] == ["load 1", "load 2"]
-    with pytest.raises(HistoryError, match="days of load are needed"):
-        long_enough([some[0].part(0.0, 0.2)], SMALL)
+def test_a_history_too_short_for_an_episode_or_with_a_part_without_load_is_left_out() -> None:
+    short, idle, good = told()
+    idle.value[int(0.45 * len(idle.value)) : int(0.6 * len(idle.value))] = 0.0
+    kept, why = usable([short.part(0.0, 0.2), idle, good], SMALL)
+    assert kept == [good]
+    assert [reason.partition(":")[0] for reason in why] == ["load 0", "load 1"]
+    with pytest.raises(HistoryError, match=r"load 0: .* days of load are needed; load 1: no load"):
+        usable([short.part(0.0, 0.2), idle], SMALL)
 
 
 def found(short: list[float], cost: list[float], ages: list[list[float]]) -> Found:
@@ -214,6 +217,6 @@ def test_without_histories_or_pytorch_the_command_says_what_is_needed(tmp_path: 
     runner = CliRunner()
     empty = runner.invoke(main, ["train", "agent", str(tmp_path), "--out", str(tmp_path / "out")])
     assert empty.exit_code == 2
-    assert "days of load are needed" in empty.output
+    assert "no history to train on" in empty.output
     unknown = runner.invoke(main, ["train", "agent", str(tmp_path), "--only", "web", "--out", str(tmp_path / "out")])
     assert "no such history" in unknown.output
