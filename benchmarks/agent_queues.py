@@ -1,7 +1,7 @@
 """`python -m benchmarks agent_queues`: queues by forecasts, beside KEDA's rule calibrated in hindsight, at equal ages.
 
-The histories are arrivals of queues in FORESAIL_TRACES; their forecasts are made once and kept under var/agent. With a
-folder in FORESAIL_AGENT its agent, trained for queues, is put beside them.
+The histories are arrivals of queues in FORESAIL_TRACES, forecast as for `make agent-eval`. With a folder in
+FORESAIL_AGENT its agent, trained for queues, is put beside them.
 """
 
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.agent_eval import VAR
+from benchmarks.agent_eval import foretold
 from scaler import agent_card
 from scaler.agent_training import AGES, SAMPLES, SHORT_PCT, TEST, Plan, tried
 from scaler.core.simulator.trial import CALIBRATED, RULE, Found, cost_of, oldest, ratio_of
-from scaler.foretold import Wanted, all_foretold
+from scaler.foretold import Wanted
 
 HISTORIES = (
     "azfunc2021_101",
@@ -59,7 +59,7 @@ def run() -> Iterator[str]:
     folder, agent = os.environ.get("FORESAIL_TRACES"), os.environ.get("FORESAIL_AGENT")
     if folder is None:
         sys.exit("FORESAIL_TRACES names no folder of histories (CSV: timestamp,value)")
-    told = list(all_foretold([Wanted.csv(Path(folder) / f"{name}.csv", LEAD_S, queue=True) for name in HISTORIES], VAR))
+    told = foretold([Wanted.csv(Path(folder) / f"{name}.csv", LEAD_S, queue=True) for name in HISTORIES])
     agents = {} if agent is None else {"agent": agent_card.read(Path(agent)).agent}
     plan = Plan("queue")
     for condition, found in tried(told, TEST, agents, plan):
