@@ -7,7 +7,7 @@ import numpy as np
 
 from rl_agent.agent import Agent
 from scaler.core import learned
-from scaler.core.learned import MOVES, OBSERVATION
+from scaler.core.learned import MEMORY, MOVES, OBSERVATION
 from scaler.core.simulator.draws import Histories, Ranges
 from scaler.core.simulator.imagined import imagined
 from scaler.core.simulator.world import SYNCS, ClusterWorld
@@ -18,9 +18,9 @@ WANTED_STEPS, WANTED_US = 20e3, 20.0
 
 
 def some_agent() -> Agent:
-    rng = np.random.default_rng(0)
-    widths = [(len(OBSERVATION), 64), (64, 64), (64, len(MOVES))]
-    return Agent(tuple(rng.standard_normal(w) for w in widths), tuple(rng.standard_normal(w[1]) for w in widths))
+    rng, m = np.random.default_rng(0), MEMORY
+    layers = [(len(OBSERVATION), m), (m, 3 * m), (m, 3 * m), (m, len(MOVES))]
+    return Agent(*(rng.standard_normal(shape) for layer in layers for shape in (layer, layer[1:])))
 
 
 def world(n: int) -> ClusterWorld:
@@ -64,9 +64,10 @@ def decisions() -> str:
     for _ in range(50):
         began = time.process_time()
         now = learned.remember(state.seen, state.forecasts, state.fleet, state.learned)
-        need = learned.need_range(state.forecasts, state.seen, state.draw.price, state.fleet, now)[1]
+        by = learned.missed(state.fleet, now)
+        need = learned.need_range(state.forecasts, state.seen, state.draw.price, state.fleet, now, by)[1]
         vector = learned.encode(state.seen, state.forecasts, need, state.draw.price, state.fleet, now)
-        learned.moved(agent.act(vector), state.fleet, now)
+        learned.moved(agent.act(vector, now.memory)[0], state.fleet, now)
         best = min(best, time.process_time() - began)
     each_us = best / ROWS * 1e6
     verdict = "ok" if each_us <= WANTED_US else "TOO SLOW"

@@ -18,6 +18,11 @@ class World(Protocol[State]):
     """B independent worlds that advance together; a state that was advanced is used up."""
 
     @property
+    def n(self) -> int:
+        """B."""
+        ...
+
+    @property
     def n_actions(self) -> int:
         """Number of discrete actions; action 0 changes nothing."""
         ...

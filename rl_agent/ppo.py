@@ -21,8 +21,9 @@ class PpoConfig:
     """How an agent learns."""
 
     rollout: int = 60
-    """Steps of every world between two updates."""
+    """Steps of every world between two updates; as far back goes what an update learns to remember."""
     minibatch: int = 2048
+    """Steps, of whole rollouts."""
     epochs: int = 4
     """Most passes over a rollout."""
     learning_rate: float = 2.5e-3
@@ -43,31 +44,37 @@ class PpoConfig:
     """In deviations: rare disasters would drown what all other steps teach."""
     divergence: float = 0.02
     """Divergence from the policy that collected at which an update ends."""
+    memory: int = 64
+    """Numbers that the actor remembers."""
     layers: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers."""
+    """Widths of the critic's hidden layers."""
     hold: float = 0.8
     """Probability of action 0 before training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What T steps of B worlds gave, flattened to N = T·B rows."""
+    """What T steps of B worlds gave."""
 
     observed: Tensor
-    """(N, O)"""
+    """(T, B, O)"""
     hidden: Tensor
-    """(N, H)"""
+    """(T, B, H)"""
+    memory: Tensor
+    """Of the actor before the first step, (B, M)."""
     action: Tensor
-    """(N,)"""
+    """(T, B)"""
     log_p: Tensor
-    """Of the action under the policy that took it, (N,)."""
+    """Of the action under the policy that took it, (T, B)."""
     advantage: Tensor
+    """(T, B)"""
     target: Tensor
-    """What the critic should have said, (N,)."""
-    reward: float
-    """Mean per step."""
-    held: float
-    """Share of actions that were 0."""
+    """What the critic should have said, (T, B)."""
+
+    @property
+    def held(self) -> float:
+        """Share of actions that were 0."""
+        return float((self.action == 0).float().mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,11 @@ class Running(Generic[State]):
     """Worlds under way."""
 
     state: State
+    memory: Tensor
+    """Of the actor, (B, M)."""
     ended: bool = False
+    reward: float = 0.0
+    """Mean per step of the newest rollout."""
 
 
 def collect(
@@ -94,10 +105,12 @@ def collect(
 ) -> Rollout:
     """Let the policy act for one rollout."""
     observed, hidden, actions, log_ps, rewards, values = [], [], [], [], [], []
+    began = running.memory
     for _ in range(config.rollout):
         seen, unseen = _looked(world, running.state)
         with torch.no_grad():
-            logits, value = network(seen, unseen)
+            (logits,), running.memory = network.actor(seen[None], running.memory)
+            value = network.value(seen, unseen)
         action = chosen(logits, rng)
         running.state, reward, ended = world.advance(running.state, action.numpy(), rng)
         running.ended = bool(ended.all())
@@ -108,21 +121,14 @@ def collect(
         rewards.append(torch.from_numpy(reward.astype(np.float32)))
         values.append(value)
     with torch.no_grad():
-        values.append(network(*_looked(world, running.state))[1])
+        values.append(network.value(*_looked(world, running.state)))
     value, reward_t = torch.stack(values), torch.stack(rewards)
+    running.reward = float(reward_t.mean())
     # A time limit is no end of the world: what would have come is worth what the critic says.
     gained = advantages(reward_t, value, torch.zeros_like(reward_t), config.discount, config.decay)
-    action = torch.cat(actions)
-    return Rollout(
-        torch.cat(observed),
-        torch.cat(hidden),
-        action,
-        torch.cat(log_ps),
-        gained.flatten(),
-        (gained + value[:-1]).flatten(),
-        float(reward_t.mean()),
-        float((action == 0).float().mean()),
-    )
+    steps = (torch.stack(each) for each in (observed, hidden, actions, log_ps))
+    seen, unseen, action, log_p = steps
+    return Rollout(seen, unseen, began, action, log_p, gained, gained + value[:-1])
 
 
 def _looked(world: World[State], state: State) -> tuple[Tensor, Tensor]:
@@ -131,14 +137,14 @@ def _looked(world: World[State], state: State) -> tuple[Tensor, Tensor]:
 
 
 def chosen(logits: Tensor, rng: np.random.Generator) -> Tensor:
-    """One action per row by its probability, (N,): Gumbel's trick, so that all chance is the generator's."""
+    """One action per row by its probability, (B,): Gumbel's trick, so that all chance is the generator's."""
     noise = rng.gumbel(size=tuple(logits.shape)).astype(np.float32)
     return (logits + torch.from_numpy(noise)).argmax(dim=-1)
 
 
 def log_p_of(logits: Tensor, action: Tensor) -> Tensor:
-    """Logarithm of the probability of each row's action, (N,)."""
-    return torch.log_softmax(logits, dim=-1).gather(-1, action[:, None]).squeeze(-1)
+    """Logarithm of the probability of each action, of its shape."""
+    return torch.log_softmax(logits, dim=-1).gather(-1, action[..., None]).squeeze(-1)
 
 
 def update(
@@ -155,15 +161,16 @@ def update(
     advantage = normalised(rollout.advantage).clamp(-config.most_advantage, config.most_advantage)
     sums, n = np.zeros(3), 0
     diverged = 0.0
-    for rows in _minibatches(len(advantage), config, rng):
-        logits, value = network(rollout.observed[rows], rollout.hidden[rows])
-        log_ratio = log_p_of(logits, rollout.action[rows]) - rollout.log_p[rows]
+    for worlds in _minibatches(advantage, config, rng):
+        logits, _ = network.actor(rollout.observed[:, worlds], rollout.memory[worlds])
+        value = network.value(rollout.observed[:, worlds], rollout.hidden[:, worlds])
+        log_ratio = log_p_of(logits, rollout.action[:, worlds]) - rollout.log_p[:, worlds]
         diverged = float(divergence(log_ratio.detach()))
         if diverged > config.divergence:
             break
         parts = (
-            policy_loss(log_ratio, advantage[rows], config.clip),
-            value_loss(value, rollout.target[rows]),
+            policy_loss(log_ratio, advantage[:, worlds], config.clip),
+            value_loss(value, rollout.target[:, worlds]),
             entropy(logits),
         )
         optimizer.zero_grad()
@@ -177,7 +184,9 @@ def update(
     return Losses(policy, value, spread, diverged)
 
 
-def _minibatches(n: int, config: PpoConfig, rng: np.random.Generator) -> Iterator[Tensor]:
+def _minibatches(steps: Tensor, config: PpoConfig, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Which worlds of (T, B) are learnt from together."""
+    length, n = steps.shape
     for _ in range(config.epochs):
         order = torch.from_numpy(rng.permutation(n))
-        yield from torch.split(order, config.minibatch)
+        yield from torch.split(order, max(config.minibatch // length, 1))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rl_agent.agent import Agent
+from rl_agent.agent import ARRAYS, Agent, agent_from
 from rl_agent.environment import State, World
 from rl_agent.errors import CheckpointError
 from rl_agent.network import ActorCritic
@@ -50,19 +50,19 @@ def train(
     torch.manual_seed(seed)
     first = world.initial(np.random.default_rng([seed, 0]))
     widths = world.observe(first).shape[1], world.hidden(first).shape[1], world.n_actions
-    network = ActorCritic(widths, config.layers, config.hold)
+    network = ActorCritic(widths, config.memory, config.layers, config.hold)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, eps=1e-5)
     episode, steps = (0, 0) if checkpoint is None else _restored(network, optimizer, checkpoint)
     while episode < episodes:
         rng = np.random.default_rng([seed, episode + 1])
-        running = Running(world.initial(rng))
+        running = Running(world.initial(rng), torch.zeros(world.n, config.memory))
         rewards, held, losses = [], [], Losses(0.0, 0.0, 0.0, 0.0)
         while not running.ended:
             rollout = collect(world, running, network, config, rng)
             losses = update(network, optimizer, rollout, config, 1.0 - episode / episodes, rng)
-            rewards.append(rollout.reward)
+            rewards.append(running.reward)
             held.append(rollout.held)
-            steps += len(rollout.action)
+            steps += rollout.action.numel()
         episode += 1
         kept = _checkpoint(network, optimizer, episode, steps)
         yield Progress(episode, steps, float(np.mean(rewards)), float(np.mean(held)), losses, kept)
@@ -70,11 +70,7 @@ def train(
 
 def agent_of(checkpoint: Arrays) -> Agent:
     """The actor of a checkpoint, to be served."""
-    names = sorted({int(name.split(".")[1]) for name in checkpoint if name.startswith("actor.")})
-    return Agent(
-        tuple(checkpoint[f"actor.{index}.weight"].T.copy() for index in names),
-        tuple(checkpoint[f"actor.{index}.bias"] for index in names),
-    )
+    return agent_from({served: checkpoint[f"actor.{name}"].T for served, name in ARRAYS.items()})
 
 
 def _checkpoint(network: ActorCritic, optimizer: torch.optim.Adam, episode: int, steps: int) -> Arrays:

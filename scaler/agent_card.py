@@ -16,7 +16,7 @@ import numpy as np
 import rl_agent
 from rl_agent.agent import Agent, agent_from
 from rl_agent.errors import AgentError
-from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION, Licence
+from scaler.core.learned import CONDITIONS, MEMORY, MOVES, OBSERVATION, Licence
 from scaler.errors import AgentFolderError
 from scaler.files import replace_file
 
@@ -62,7 +62,7 @@ def read(folder: Path) -> Shipped:
         raise AgentFolderError(f"{folder}: no agent: {error}") from error
     if told != (OBSERVATION, tuple(move.label for move in MOVES)):
         raise AgentFolderError(f"{folder}: this agent was trained on other observations or moves: train it again")
-    if agent.n_observed != len(OBSERVATION) or agent.n_actions != len(MOVES):
+    if (agent.n_observed, agent.n_memory, agent.n_actions) != (len(OBSERVATION), MEMORY, len(MOVES)):
         raise AgentFolderError(f"{folder}: its arrays are not those of its card")
     return Shipped(agent, licence_of(passed), card)
 

@@ -11,7 +11,9 @@ from hypothesis import settings
 from forecasting.drift import no_drift
 from forecasting.forecast import LEVELS, FloatArray, IntArray
 from forecasting.series import History, bucket_spacing, coarse_spacing, summed_up
+from rl_agent.agent import Agent
 from scaler.core.domain import UNKNOWN, Forecasts, Observations, Workload, Workloads, columns_of
+from scaler.core.learned import MEMORY, MOVES, OBSERVATION
 
 WEDNESDAY_S = 1_789_516_800.0
 """2026-09-16 00:00 UTC, a multiple of every step."""
@@ -138,3 +140,10 @@ __all__ = [
     "some_forecasts",
     "some_observations",
 ]
+
+
+def always(move: int) -> Agent:
+    """An agent that makes one move whatever it sees."""
+    layers = [(len(OBSERVATION), MEMORY), (MEMORY, 3 * MEMORY), (MEMORY, 3 * MEMORY), (MEMORY, len(MOVES))]
+    arrays = [np.zeros(shape) for layer in layers for shape in (layer, layer[1:])]
+    return Agent(*arrays[:-1], 1.0 * (np.arange(len(MOVES)) == move))

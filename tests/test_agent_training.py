@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from rl_agent.agent import Agent
 from scaler import agent_card, agent_training, command_train_agent
 from scaler.agent_training import Plan, judged, mean_ratio, passes, usable
 from scaler.cli import main
-from scaler.core.learned import CONDITIONS, MOVES, OBSERVATION
+from scaler.core.learned import CONDITIONS, HOLD, MEMORY, MOVES, OBSERVATION
 from scaler.core.simulator import trial
 from scaler.core.simulator.draws import Foretold, Ranges
 from scaler.core.simulator.imagined import imagined
@@ -23,6 +22,7 @@ from scaler.errors import AgentFolderError, HistoryError
 from scaler.journal import Journal
 from scaler.record import LAYOUT
 from scaler.roster import Key
+from tests.fakes import always
 
 SMALL = Plan(episodes=2, seeds=1, worlds=8, episode_steps=240, trial_steps=480, settling=30, variants=2)
 
@@ -30,11 +30,6 @@ SMALL = Plan(episodes=2, seeds=1, worlds=8, episode_steps=240, trial_steps=480, 
 def told(n: int = 3) -> list[Foretold]:
     rng = np.random.default_rng(0)
     return [imagined(f"load {i}", 2.0, rng, queue=False) for i in range(n)]
-
-
-def holding() -> Agent:
-    """An agent that always holds."""
-    return Agent((np.zeros((len(OBSERVATION), len(MOVES))),), (1.0 * (np.arange(len(MOVES)) == 0),))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,7 +43,7 @@ def _few_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def held() -> dict[str, Any]:
-    return judged(told(), agent_training.TEST, {"agent": holding()}, SMALL)["agent"]
+    return judged(told(), agent_training.TEST, {"agent": always(HOLD)}, SMALL)["agent"]
 
 
 def test_an_agent_that_holds_is_all_but_forecast_only_where_nothing_is_hidden(held: dict[str, Any]) -> None:
@@ -132,9 +127,9 @@ def card() -> dict[str, Any]:
 
 
 def test_a_folder_gives_back_the_agent_and_where_it_may_be_used(tmp_path: Path) -> None:
-    agent_card.write(tmp_path, holding(), card())
+    agent_card.write(tmp_path, always(HOLD), card())
     kept = agent_card.read(tmp_path)
-    assert kept.agent.act(np.zeros((2, len(OBSERVATION)))).tolist() == [0, 0]
+    assert kept.agent.act(np.zeros((2, len(OBSERVATION))), np.zeros((2, MEMORY)))[0].tolist() == [0, 0]
     assert kept.licence.passed.tolist() == [[False, False, True], [False, False, False]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.npz", "card.json"]
 
@@ -161,11 +156,13 @@ def test_a_folder_without_a_usable_agent_is_refused(tmp_path: Path, spoil: str) 
     if spoil == "passed":
         told_of["passed"] = "rate"
     if spoil != "nothing":
-        agent_card.write(tmp_path, holding(), told_of)
+        agent_card.write(tmp_path, always(HOLD), told_of)
     if spoil == "json":
         (tmp_path / "card.json").write_text("{")
     if spoil == "arrays":
-        np.savez(tmp_path / "agent.npz", **replace(holding(), weights=(np.zeros((2, 7)),)).arrays())  # type: ignore[arg-type]
+        np.savez(
+            tmp_path / "agent.npz", **replace(always(HOLD), last=np.zeros((MEMORY, 2)), last_bias=np.zeros(2)).arrays()
+        )  # type: ignore[arg-type]
     with pytest.raises(AgentFolderError, match=str(tmp_path)):
         agent_card.read(tmp_path)
 

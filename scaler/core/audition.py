@@ -134,7 +134,8 @@ def _needs(asked: Question, state: Learned) -> tuple[IntArray, IntArray]:
 def _moved(asked: Question, state: Learned, agent: Agent) -> Learned:
     need = _needs(asked, state)[1]
     vector = learned.encode(asked.seen, asked.forecasts, need, asked.price, asked.fleet, state)
-    return learned.moved(agent.act(vector), asked.fleet, state)
+    action, memory = agent.act(vector, state.memory)
+    return learned.moved(action, asked.fleet, replace(state, memory=memory))
 
 
 def _kept(speaks: BoolArray, state: Learned) -> Learned:

@@ -15,6 +15,8 @@ from forecasting.forecast import BoolArray, FloatArray, IntArray
 from scaler.core import policies
 from scaler.core.domain import UNKNOWN, Forecasts, Observations, Workloads
 
+MEMORY = 64
+"""Numbers that the agent remembers of a workload beside what it sees of it."""
 MOVE_S = 60.0
 """Between two moves: a pod takes longer, and CPU and latency are means of about a minute."""
 
@@ -109,6 +111,8 @@ class Learned:
     """Replicas beside it until the next move, (B,)."""
     move: IntArray
     """The last move, an index of MOVES, (B,)."""
+    memory: FloatArray
+    """What the agent itself remembers, (B, MEMORY)."""
     mean: FloatArray
     """Trailing sums of the signals of TRAILING, (B, M), over …"""
     weight: FloatArray
@@ -133,6 +137,7 @@ def initial_state(n: int) -> Learned:
         np.zeros(n),
         counts[0],
         counts[1],
+        np.zeros((n, MEMORY)),
         zeros[0],
         zeros[1],
         np.full(n, -np.inf),

@@ -6,22 +6,17 @@ import numpy as np
 import pytest
 
 from forecasting import drift
-from rl_agent.agent import Agent
 from scaler.core.audition import LASTS_S, AuditionState, InForce, passed
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workload, Workloads, columns_of
-from scaler.core.learned import MOVES, OBSERVATION, Licence
+from scaler.core.learned import MOVES, Licence
 from scaler.core.trust import TrustRules
+from tests.fakes import always
 
 EVERYWHERE, NOWHERE = Licence(np.ones((2, 3), np.bool_)), Licence(np.zeros((2, 3), np.bool_))
 LESS = next(index for index, move in enumerate(MOVES) if move.log_factor == -0.1)
 MORE = next(index for index, move in enumerate(MOVES) if move.log_factor == 0.1)
 NORMAL = np.array([int(Mode.NORMAL)])
-
-
-def always(move: int) -> Agent:
-    """An agent that makes one move whatever it sees."""
-    return Agent((np.zeros((len(OBSERVATION), len(MOVES))),), (5.0 * (np.arange(len(MOVES)) == move),))
 
 
 def fleet() -> Workloads:

@@ -4,53 +4,79 @@ import numpy as np
 import pytest
 
 from rl_agent.agent import Agent, agent_from
+from rl_agent.environment import FloatArray
 from rl_agent.errors import AgentArraysError
+
+N, M, A = 6, 8, 4
 
 
 def some_agent(seed: int = 0) -> Agent:
     rng = np.random.default_rng(seed)
-    widths = [(6, 8), (8, 8), (8, 4)]
-    return Agent(
-        tuple(rng.standard_normal(width) for width in widths), tuple(rng.standard_normal(width[1]) for width in widths)
-    )
+    layers = [(N, M), (M, 3 * M), (M, 3 * M), (M, A)]
+    return Agent(*(rng.standard_normal(shape) for layer in layers for shape in (layer, layer[1:])))
+
+
+def some_rows(n: int, seed: int = 1) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, N)), np.tanh(rng.standard_normal((n, M)))
 
 
 def test_a_row_is_the_same_alone_and_among_many_bit_for_bit() -> None:
-    agent, observed = some_agent(), np.random.default_rng(1).standard_normal((500, 6))
-    together = agent.probabilities(observed)
+    agent, (observed, memory) = some_agent(), some_rows(500)
+    together = agent.logits(observed, memory)
     for row in (0, 63, 64, 499):
-        assert np.array_equal(agent.probabilities(observed[row : row + 1])[0], together[row])
+        alone = agent.logits(observed[row : row + 1], memory[row : row + 1])
+        assert all(np.array_equal(one[0], all_[row]) for one, all_ in zip(alone, together, strict=True))
 
 
-def test_probabilities_are_those_of_the_layers_by_hand() -> None:
-    agent = Agent((np.array([[1.0]]), np.array([[0.0, 2.0]])), (np.array([0.5]), np.array([0.0, -1.0])))
-    odds = np.exp([0.0, 2.0 * np.tanh(2.0 + 0.5) - 1.0])
-    assert agent.probabilities(np.array([[2.0]]))[0] == pytest.approx(odds / odds.sum())
+def test_memory_and_logits_are_those_of_the_gates_by_hand() -> None:
+    def row(*values: float) -> FloatArray:
+        return np.array([values])
+
+    def sigmoid(x: float) -> float:
+        return float(1.0 / (1.0 + np.exp(-x)))
+
+    seen, kept = row(1.0, -1.0, 2.0), row(0.5, 1.5, -1.0)
+    agent = Agent(
+        row(1.0), np.array([0.5]), seen, np.array([0.1, 0.2, 0.3]), kept, np.zeros(3), row(0.0, 2.0), row(0.0, -1.0)[0]
+    )
+    logits, after = agent.logits(row(2.0), row(0.4))
+    looked = np.tanh(2.0 + 0.5)
+    reset, update = sigmoid(looked + 0.1 + 0.5 * 0.4), sigmoid(-looked + 0.2 + 1.5 * 0.4)
+    news = np.tanh(2.0 * looked + 0.3 + reset * -1.0 * 0.4)
+    assert after[0, 0] == pytest.approx((1.0 - update) * news + update * 0.4)
+    assert logits[0] == pytest.approx([0.0, 2.0 * after[0, 0] - 1.0])
 
 
 def test_the_likeliest_action_is_taken() -> None:
-    agent, observed = some_agent(), np.random.default_rng(2).standard_normal((70, 6))
-    assert np.array_equal(agent.act(observed), agent.probabilities(observed).argmax(axis=1))
+    agent, (observed, memory) = some_agent(), some_rows(70)
+    action, after = agent.act(observed, memory)
+    logits, same = agent.logits(observed, memory)
+    assert np.array_equal(action, logits.argmax(axis=1))
+    assert np.array_equal(after, same)
 
 
 def test_nobody_asks_and_nobody_is_answered() -> None:
-    assert some_agent().act(np.zeros((0, 6))).shape == (0,)
+    action, after = some_agent().act(*some_rows(0))
+    assert (action.shape, after.shape) == ((0,), (0, M))
 
 
 def test_arrays_make_the_same_agent() -> None:
-    agent, observed = some_agent(), np.ones((3, 6))
-    assert np.array_equal(agent_from(agent.arrays()).probabilities(observed), agent.probabilities(observed))
+    agent, rows = some_agent(), some_rows(3)
+    assert np.array_equal(agent_from(agent.arrays()).logits(*rows)[0], agent.logits(*rows)[0])
 
 
-@pytest.mark.parametrize("spoil", ["missing", "shape", "nan", "empty"])
+@pytest.mark.parametrize("spoil", ["missing", "shape", "nan", "empty", "number"])
 def test_arrays_that_are_no_agent_are_refused(spoil: str) -> None:
     arrays = some_agent().arrays()
     if spoil == "missing":
-        del arrays["bias.1"]
+        del arrays["kept_bias"]
     elif spoil == "shape":
-        arrays["weight.1"] = np.zeros((3, 8))
+        arrays["kept"] = np.zeros((3, 8))
     elif spoil == "nan":
-        arrays["weight.0"][0, 0] = np.nan
+        arrays["first"][0, 0] = np.nan
+    elif spoil == "number":
+        arrays["first"] = np.array(1.0)
     else:
         arrays = {}
     with pytest.raises(AgentArraysError, match="no agent"):

@@ -44,19 +44,33 @@ class Corridor:
         return after, -np.abs(at - state.wanted), np.full(self.n, after.step >= self.length)
 
 
-SHORT = PpoConfig(rollout=40, minibatch=640, epochs=6, learning_rate=3e-3, discount=0.9, layers=(32, 32))
+class Errand(Corridor):
+    """The same, but the goal is told at the door and never again."""
+
+    def observe(self, state: Walk) -> FloatArray:
+        told = np.full(self.n, state.step == 0)
+        return np.stack([state.at, np.where(told, state.wanted, 0.0), told], axis=1)
+
+    def hidden(self, state: Walk) -> FloatArray:
+        return np.stack([state.wanted, np.full(self.n, state.step / self.length)], axis=1)
 
 
-def trained(episodes: int, checkpoint: dict[str, FloatArray] | None = None) -> list[Progress]:
-    return list(train(Corridor(), 0, episodes, SHORT, checkpoint))
+SHORT = PpoConfig(rollout=40, minibatch=640, epochs=6, learning_rate=3e-3, discount=0.9, memory=32, layers=(32, 32))
 
 
-def distance(progress: Progress, rng: np.random.Generator) -> float:
+def trained(
+    episodes: int, checkpoint: dict[str, FloatArray] | None = None, world: Corridor | None = None
+) -> list[Progress]:
+    return list(train(world or Corridor(), 0, episodes, SHORT, checkpoint))
+
+
+def distance(progress: Progress, world: Corridor) -> float:
     """Mean distance from the goal over the second half of an episode of what would be served."""
-    world, agent = Corridor(), agent_of(progress.checkpoint)
-    state, far = world.initial(rng), []
+    rng, agent = np.random.default_rng(1), agent_of(progress.checkpoint)
+    state, memory, far = world.initial(rng), np.zeros((world.n, agent.n_memory)), []
     for _ in range(world.length):
-        state, reward, _ = world.advance(state, agent.act(world.observe(state)), rng)
+        action, memory = agent.act(world.observe(state), memory)
+        state, reward, _ = world.advance(state, action, rng)
         far.append(-reward.mean())
     return float(np.mean(far[world.length // 2 :]))
 
@@ -64,9 +78,28 @@ def distance(progress: Progress, rng: np.random.Generator) -> float:
 def test_a_short_run_solves_the_corridor() -> None:
     torch.set_num_threads(1)
     progress = trained(40)
-    assert distance(progress[0], np.random.default_rng(1)) > 0.7
-    assert distance(progress[-1], np.random.default_rng(1)) < 0.3
+    assert distance(progress[0], Corridor()) > 0.7
+    assert distance(progress[-1], Corridor()) < 0.3
     assert progress[-1].steps == 40 * 40 * 64
+
+
+def test_what_was_seen_once_is_remembered() -> None:
+    progress = trained(60, world=Errand())
+    assert distance(progress[0], Errand()) > 0.7
+    assert distance(progress[-1], Errand()) < 0.4
+
+
+def test_what_is_served_does_what_was_trained() -> None:
+    world, progress = Corridor(), trained(2)[-1]
+    network, agent = ActorCritic((2, 1, 3), SHORT.memory, SHORT.layers, SHORT.hold), agent_of(progress.checkpoint)
+    network.load_state_dict({name: torch.from_numpy(progress.checkpoint[name]) for name in network.state_dict()})
+    observed = world.observe(world.initial(np.random.default_rng(2)))
+    memory = np.tanh(np.random.default_rng(3).standard_normal((world.n, SHORT.memory)))
+    with torch.no_grad():
+        wanted = network.actor(torch.from_numpy(observed).float()[None], torch.from_numpy(memory).float())
+    logits, after = agent.logits(observed, memory)
+    assert logits == pytest.approx(wanted[0][0].numpy(), abs=1e-4)
+    assert after == pytest.approx(wanted[1].numpy(), abs=1e-5)
 
 
 def test_a_run_that_goes_on_comes_to_the_same_numbers() -> None:
@@ -81,14 +114,14 @@ def test_a_run_that_goes_on_comes_to_the_same_numbers() -> None:
 
 def test_a_checkpoint_of_another_network_is_refused() -> None:
     kept = dict(trained(1)[0].checkpoint)
-    del kept["actor.0.weight"]
-    with pytest.raises(CheckpointError, match=r"actor\.0\.weight"):
+    del kept["actor.first.weight"]
+    with pytest.raises(CheckpointError, match=r"actor\.first\.weight"):
         trained(2, kept)
 
 
 def test_an_untrained_agent_holds_four_times_in_five_whatever_it_sees() -> None:
-    network = ActorCritic((5, 2, 9), (16,), hold=0.8)
-    logits, _ = network(torch.randn(7, 5), torch.randn(7, 2))
+    network = ActorCritic((5, 2, 9), 6, (16,), hold=0.8)
+    logits, _ = network.actor(torch.randn(3, 7, 5), torch.randn(7, 6))
     odds = torch.softmax(logits, dim=-1)
-    assert odds[:, 0].tolist() == pytest.approx([0.8] * 7)
-    assert odds[:, 1:].flatten().tolist() == pytest.approx([0.025] * 56)
+    assert odds[..., 0].flatten().tolist() == pytest.approx([0.8] * 21)
+    assert odds[..., 1:].flatten().tolist() == pytest.approx([0.025] * 168)

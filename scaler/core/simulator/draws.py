@@ -120,7 +120,7 @@ class Ranges:
     price: Span = (12.0, 2500.0)
     """R, log-uniform."""
     known: float = 0.2
-    """Share of the worlds whose stated capacity is true and stays so."""
+    """Share of the worlds whose stated capacity is true and stays so, as it does for rates of which nothing is read."""
     wrong: float = 0.4
     """A true capacity lies within this share of the stated one, at all times."""
     drift: float = 0.3
@@ -220,12 +220,14 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
     at = _begins(histories, history, ranges.steps, rng)
     queue, lead_s = histories.queue[history], histories.lead_s[history]
     true = histories.mean[history] / (FLEET_UTILISATION.value * _log_uniform(ranges.replicas, n, rng))
-    known = rng.random(n) < ranges.known
-    wrong = np.where(known, 0.0, np.log(1.0 + ranges.wrong * rng.uniform(-1.0, 1.0, n)))
+    stays, miss = rng.random(n) < ranges.known, rng.uniform(-1.0, 1.0, n)
     deploy = np.where(rng.random((n, 2)) < ranges.deploys, rng.integers(ranges.steps, size=(n, 2)), MANY_STEPS)
-    jump = ranges.jump * rng.uniform(-1.0, 1.0, (n, 2)) * ~known[:, None]
+    jump = ranges.jump * rng.uniform(-1.0, 1.0, (n, 2))
     cpu = rng.random(n) < ranges.cpu
     latency = cpu & (rng.random(n) < ranges.latency)
+    # Of a rate of which nothing is read nobody can find out: all that could be learnt there is to pay for a doubt.
+    known = stays | ~(cpu | queue)
+    wrong = np.where(known, 0.0, np.log(1.0 + ranges.wrong * miss))
     fault = np.where(rng.random(n) < ranges.faults, rng.integers(1, len(Fault), size=n), Fault.NONE)
     patience_s = np.where(queue, lead_s * rng.uniform(*ranges.patience, n), latency_target_s())
     lag = rng.integers(ranges.lag + 1, size=n)
@@ -239,7 +241,7 @@ def drawn_of(histories: Histories, ranges: Ranges, history: IntArray, rng: np.ra
         widest=np.where(known, 0.0, ranges.wrong),
         drift=ranges.drift * rng.uniform(-1.0, 1.0, n) * SYNC_S.value / DAY_S * ~known,
         deploy=deploy,
-        jump=jump,
+        jump=jump * ~known[:, None],
         price=_log_uniform(ranges.price, n, rng),
         lag=np.minimum(lag, np.maximum((lead_s / SYNC_S.value / 2).astype(np.int64), 0)),
         lost=rng.uniform(0.0, ranges.lost, n),

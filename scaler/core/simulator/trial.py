@@ -276,12 +276,12 @@ def oldest(found: Found) -> FloatArray:
     return np.asarray(AGE_EDGES[np.minimum(bin_of + 1, len(AGE_EDGES) - 1)])
 
 
-def agent_pilot(world: ClusterWorld, act: Callable[[FloatArray], IntArray]) -> Pilot:
+def agent_pilot(world: ClusterWorld, act: Callable[[FloatArray, FloatArray], tuple[IntArray, FloatArray]]) -> Pilot:
     """An agent's moves for its rows."""
 
     def pilot(state: Episode, rows: IntArray) -> None:
         action = np.zeros(len(state.decided), np.int64)
-        action[rows] = act(world.observe(state)[rows])
+        action[rows], state.learned.memory[rows] = act(world.observe(state)[rows], state.learned.memory[rows])
         moved = learned.moved(action, state.fleet, state.learned)
         for name in ("factor", "extra", "move"):
             getattr(state.learned, name)[rows] = getattr(moved, name)[rows]
