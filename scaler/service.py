@@ -18,7 +18,6 @@ from scaler.capacities import Capacities
 from scaler.chores import Chores
 from scaler.cluster import connect
 from scaler.config import File, watch
-from scaler.core.audition import InForce
 from scaler.curves import Curves
 from scaler.demo import DemoCluster, demo_source, demo_workloads
 from scaler.engine import Engine
@@ -141,20 +140,13 @@ def _engine(settings: Settings, sources: Sources, replicas: Replicas, shown: Dem
     journal = Journal(settings.var / "journal.sqlite", Limits(settings.journal_days, settings.journal_mb * 2**20))
     models = Archive(opened(settings.registry, settings.var))
     engine = Engine(settings, sources, replicas, time.time, journal, models)
-    engine.in_force = _agent(settings)
+    if settings.agent is not None:
+        engine.in_force = agent_card.in_force(settings.agent, acts=settings.agent_acts)
     if shown is not None:
         shown.board = engine.board
         for workload in demo_workloads():
             engine.declare(workload)
     return engine
-
-
-def _agent(settings: Settings) -> InForce | None:
-    """The agent that the settings name."""
-    if settings.agent is None:
-        return None
-    kept = agent_card.read(settings.agent)
-    return InForce(kept.agent, kept.licence, settings.agent_acts)
 
 
 @dataclass(frozen=True, slots=True)

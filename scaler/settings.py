@@ -56,7 +56,7 @@ class Settings(BaseModel):
     forget_after_s: float = Field(default=3600.0, gt=0)
     """Time without any request after which a workload that was not declared is forgotten."""
     agent: Path | None = None
-    """Folder of an agent, as `foresail train agent` writes it; `shipped`: the package's own; None: forecasts only."""
+    """Folder of an agent from `foresail train agent`, or of two, `rate` and `queue`; `shipped`: our own; None: none."""
     agent_acts: bool = False
     """Let the agent act where it passed its gate and has compared well on the live load; else it stays in shadow."""
     fit_workers: int = Field(default=1, ge=0, le=64)

@@ -4,8 +4,6 @@ A hundredth of the bad forecasts: six generated loads instead of a hundred recor
 day.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -27,7 +25,7 @@ def told() -> list[Foretold]:
 
 @pytest.fixture(scope="module")
 def found(told: list[Foretold]) -> Suffered:
-    return suffered(told, agent_card.read(Path("shipped")).agent, seeds=1, day=3 * 60)
+    return suffered(told, agent_card.read(agent_card.SHIPPED / "rate").agent, seeds=1, day=3 * 60)
 
 
 def test_the_agent_leaves_hardly_more_short_than_the_rule_whatever_is_forecast(found: Suffered) -> None:
@@ -65,7 +63,7 @@ def test_who_learns_or_is_told_the_capacity_stands_beside_the_agent(
 ) -> None:
     monkeypatch.setattr(agent_long, "PRICES", agent_long.PRICES[::4])
     short = imagined("too short", 0.2, np.random.default_rng(1), queue=False)
-    names, found = agent_long.compared([*told[:2], short], agent_card.read(Path("shipped")).agent, day=60)
+    names, found = agent_long.compared([*told[:2], short], agent_card.read(agent_card.SHIPPED / "rate").agent, day=60)
     assert names == ["load 0", "load 1"]
     learnt, _, known, agent = found
     assert [one.cost.shape for one in (learnt, known, agent)] == [(4, 4)] * 3

@@ -24,6 +24,7 @@ from scaler.record import LAYOUT
 from scaler.roster import Key
 from tests.fakes import always
 
+LESS = next(index for index, move in enumerate(MOVES) if move.log_factor < 0)
 SMALL = Plan(episodes=2, seeds=1, worlds=8, episode_steps=240, trial_steps=480, settling=30, variants=2)
 
 
@@ -120,6 +121,7 @@ def test_the_oldest_age_is_what_95_of_100_messages_stay_below() -> None:
 
 def card() -> dict[str, Any]:
     return {
+        "family": "rate",
         "observation": list(OBSERVATION),
         "moves": [move.label for move in MOVES],
         "passed": [["rate", "cpu and latency"]],
@@ -134,15 +136,37 @@ def test_a_folder_gives_back_the_agent_and_where_it_may_be_used(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.npz", "card.json"]
 
 
-def test_the_shipped_agent_is_used_where_its_card_says_that_it_passed() -> None:
-    kept = agent_card.read(Path("shipped"))
-    passed = [[kept.card["family"], one] for one in CONDITIONS if passes(kept.card["validation"][one])]
+def test_a_service_has_an_agent_for_each_family_that_was_trained(tmp_path: Path) -> None:
+    both = {"rate": LESS, "queue": HOLD}
+    for family, move in both.items():
+        agent_card.write(tmp_path / family, always(move), {**card(), "family": family, "passed": [[family, "cpu"]]})
+    found = agent_card.in_force(tmp_path, acts=True)
+    seen = np.zeros((1, len(OBSERVATION))), np.zeros((1, MEMORY))
+    assert [None if one is None else int(one.act(*seen)[0][0]) for one in found.agents] == [LESS, HOLD]
+    assert found.licence.passed.tolist() == [[False, True, False]] * 2
+    alone = agent_card.in_force(tmp_path / "queue", acts=False)
+    assert alone.agents[0] is None
+    assert alone.licence.passed.tolist() == [[False] * 3, [False, True, False]]
+    with pytest.raises(AgentFolderError, match=r"neither card\.json nor a folder rate or queue"):
+        agent_card.in_force(tmp_path / "nowhere", acts=False)
+
+
+SHIPPED = sorted(agent_card.SHIPPED.iterdir())
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_agent_is_used_where_its_card_says_that_it_passed(folder: Path) -> None:
+    kept = agent_card.read(folder)
+    passed = [[folder.name, one] for one in CONDITIONS if passes(kept.card["validation"][one])]
     assert passed == kept.card["passed"] != []
-    assert kept.licence.passed.tolist() == [[["rate", one] in passed for one in CONDITIONS], [False] * 3]
+    assert kept.licence.passed.tolist() == [
+        [[family, one] in passed for one in CONDITIONS] for family in agent_card.FAMILIES
+    ]
 
 
-def test_the_shipped_agent_is_the_best_of_its_seeds_on_validation() -> None:
-    card = agent_card.read(Path("shipped")).card
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_agent_is_the_best_of_its_seeds_on_validation(folder: Path) -> None:
+    card = agent_card.read(folder).card
     by_seed = {name: mean_ratio(one["validation"]) for name, one in card["seeds"].items()}
     assert len(by_seed) == 5
     assert min(by_seed, key=lambda name: by_seed[name]) == card["seed"]

@@ -28,9 +28,10 @@ NO_WORSE = 0.001
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The agent that the service runs."""
+    """The agents that the service runs."""
 
-    agent: Agent
+    agents: tuple[Agent | None, Agent | None]
+    """For rates and for queues."""
     licence: Licence
     acts: bool
     """False: in shadow everywhere, however it compares."""
@@ -109,7 +110,7 @@ def consulted(asked: Question, state: AuditionState, in_force: InForce) -> tuple
     now = learned.remember(seen, asked.forecasts, fleet, state.learned)
     speaks = in_force.licence.holds(fleet, now) & (asked.own != UNKNOWN) & (seen.replicas > 0) & (seen.ready >= 0)
     if seen.t_s // learned.MOVE_S > (seen.t_s - seen.step_s) // learned.MOVE_S:
-        now = _moved(asked, now, in_force.agent)
+        now = _moved(asked, now, in_force.agents)
     now = _kept(speaks, now)
     low, high = _needs(asked, now)
     compared = _compared(seen, (asked.own, high), speaks, fleet, replace(state, learned=now))
@@ -131,10 +132,15 @@ def _needs(asked: Question, state: Learned) -> tuple[IntArray, IntArray]:
     return learned.need_range(relied, asked.seen, asked.price, belief, state, by)
 
 
-def _moved(asked: Question, state: Learned, agent: Agent) -> Learned:
+def _moved(asked: Question, state: Learned, agents: tuple[Agent | None, Agent | None]) -> Learned:
+    """A move of each workload by the agent of its family, (B,); without one it holds."""
     need = _needs(asked, state)[1]
     vector = learned.encode(asked.seen, asked.forecasts, need, asked.price, asked.fleet, state)
-    action, memory = agent.act(vector, state.memory)
+    action, memory = np.full(len(need), HOLD), state.memory.copy()
+    for queue, agent in enumerate(agents):
+        rows = np.flatnonzero(asked.fleet.queue == bool(queue))
+        if agent is not None and len(rows):
+            action[rows], memory[rows] = agent.act(vector[rows], memory[rows])
     return learned.moved(action, asked.fleet, replace(state, memory=memory))
 
 

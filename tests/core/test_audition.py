@@ -9,7 +9,7 @@ from forecasting import drift
 from scaler.core.audition import LASTS_S, AuditionState, InForce, passed
 from scaler.core.decision import State, decide, initial_state
 from scaler.core.domain import UNKNOWN, Decisions, Forecasts, Mode, Observations, Workload, Workloads, columns_of
-from scaler.core.learned import MOVES, Licence
+from scaler.core.learned import HOLD, MOVES, Licence
 from scaler.core.trust import TrustRules
 from tests.fakes import always
 
@@ -76,7 +76,7 @@ def test_without_an_agent_nothing_is_said() -> None:
 
 def test_an_agent_in_shadow_is_recorded_and_changes_nothing() -> None:
     plain, _ = after(40, None)
-    made, _ = after(40, InForce(always(MORE), EVERYWHERE, acts=False), auditioned(initial_state(1, 15.0)))
+    made, _ = after(40, InForce((always(MORE), None), EVERYWHERE, acts=False), auditioned(initial_state(1, 15.0)))
     assert made.learned[0] > plain.predictive[0]
     assert made.predicted_replicas[0] == plain.predicted_replicas[0]
     assert made.value[0] == plain.value[0]
@@ -85,7 +85,7 @@ def test_an_agent_in_shadow_is_recorded_and_changes_nothing() -> None:
 
 def test_an_agent_that_compared_well_acts_and_the_forecasts_own_need_stays_on_record() -> None:
     plain, _ = after(40, None)
-    made, _ = after(40, InForce(always(MORE), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
+    made, _ = after(40, InForce((always(MORE), None), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
     assert made.acting[0]
     assert made.predicted_replicas[0] > plain.predicted_replicas[0]
     assert made.predictive[0] == plain.predictive[0]
@@ -93,7 +93,7 @@ def test_an_agent_that_compared_well_acts_and_the_forecasts_own_need_stays_on_re
 
 
 def test_where_it_did_not_pass_its_gate_it_has_no_word() -> None:
-    made, state = after(40, InForce(always(MORE), NOWHERE, acts=True), auditioned(initial_state(1, 15.0)))
+    made, state = after(40, InForce((always(MORE), None), NOWHERE, acts=True), auditioned(initial_state(1, 15.0)))
     assert made.learned[0] == UNKNOWN
     assert not made.acting[0]
     assert state.audition.learned.factor[0] == 0.0
@@ -109,7 +109,9 @@ def test_where_it_did_not_pass_its_gate_it_has_no_word() -> None:
     ids=["too soon", "dearer", "shorter"],
 )
 def test_an_agent_that_did_not_compare_well_does_not_act(worse: dict[str, object]) -> None:
-    made, _ = after(4, InForce(always(MORE), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0), **worse))
+    made, _ = after(
+        4, InForce((always(MORE), None), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0), **worse)
+    )
     assert made.learned[0] != UNKNOWN
     assert not made.acting[0]
 
@@ -118,27 +120,27 @@ def test_it_acts_in_mode_normal_alone() -> None:
     state = auditioned(initial_state(1, 15.0))
     seen, said = tick(15.0)
     learning = replace(fleet(), pinned=np.array([int(Mode.LEARNING)]))
-    made, _ = decide(seen, said, learning, state, TrustRules(), InForce(always(MORE), EVERYWHERE, acts=True))
+    made, _ = decide(seen, said, learning, state, TrustRules(), InForce((always(MORE), None), EVERYWHERE, acts=True))
     assert not made.acting[0]
 
 
 def test_an_agent_gone_wrong_is_kept_above_what_replicas_were_seen_to_bear() -> None:
     # It asks for less every minute; latency is met at a load of 8 per replica, and the stated capacity is 10.
-    made, state = after(400, InForce(always(LESS), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
+    made, state = after(400, InForce((always(LESS), None), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
     assert made.acting[0]
     assert state.audition.learned.factor[0] >= -0.05
     assert made.predicted_replicas[0] >= 8
 
 
 def test_a_comparison_counts_both_needs_on_the_same_load() -> None:
-    _, state = after(200, InForce(always(LESS), EVERYWHERE, acts=False), load=120.0, latency_s=0.3)
+    _, state = after(200, InForce((always(LESS), None), EVERYWHERE, acts=False), load=120.0, latency_s=0.3)
     own, agents = state.audition.replicas[0]
     assert agents < own
     assert state.audition.lasted_s[0] > 100 * 15.0
 
 
 def test_an_agent_that_holds_does_not_believe_a_forecast_below_the_load() -> None:
-    holding = InForce(always(0), EVERYWHERE, acts=True)
+    holding = InForce((always(0), None), EVERYWHERE, acts=True)
     state = auditioned(initial_state(1, 15.0))
     for index in range(80):
         seen, said = tick(15.0 * (index + 1), load=100.0)
@@ -152,3 +154,8 @@ def test_passing_needs_days_savings_and_safety() -> None:
     state: AuditionState = auditioned(initial_state(1, 15.0)).audition
     assert passed(state)[0]
     assert not passed(replace(state, lasted_s=np.zeros(1)))[0]
+
+
+def test_each_family_is_asked_of_its_own_agent() -> None:
+    made, _ = after(40, InForce((None, always(MORE)), EVERYWHERE, acts=True), auditioned(initial_state(1, 15.0)))
+    assert made.move.tolist() == [HOLD]

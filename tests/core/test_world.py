@@ -64,7 +64,7 @@ def test_an_episode_lasts_as_long_as_it_says_and_stays_inside_its_history() -> N
 
 def test_hidden_capacity_stays_within_what_it_may_be_wrong_by() -> None:
     rng = np.random.default_rng(5)
-    draw = drawn_of(histories(), replace(RANGES, known=0.3, deploys=1.0), np.zeros(500, np.int64), rng)
+    draw = drawn_of(histories(), replace(RANGES, known=0.3, deploys=1.0, cpu=1.0), np.zeros(500, np.int64), rng)
     share = np.exp([log_ability(draw, step) for step in range(0, 240, 20)])
     assert share.min() >= 0.6 - 1e-9
     assert share.max() <= 1.4 + 1e-9
@@ -183,3 +183,13 @@ def test_parts_of_a_history_do_not_overlap() -> None:
     whole = Foretold("x", 60.0, False, value.astype(np.float32), np.zeros((100, 5), np.float32), value)
     assert whole.part(0.0, 0.45).value[-1] < whole.part(0.45, 0.6).value[0]
     assert whole.part(0.6, 1.0).value[-1] == 99
+
+
+def test_a_rate_of_which_nothing_is_read_bears_what_is_stated() -> None:
+    some, unread = histories(), replace(RANGES, known=0.0, deploys=1.0, cpu=0.0)
+    draw = drawn_of(some, unread, np.arange(300) % 3, np.random.default_rng(5))
+    off = np.array([log_ability(draw, step) != 0.0 for step in (0, 120, 239)])
+    assert not off[:, ~draw.queue].any()
+    assert off[:, draw.queue].all()  # what a queue clears tells what is borne
+    read = drawn_of(some, replace(unread, cpu=1.0), np.arange(300) % 3, np.random.default_rng(5))
+    assert (log_ability(read, 0) != 0.0).all()

@@ -77,14 +77,14 @@ def distance(progress: Progress, world: Corridor) -> float:
 
 def test_a_short_run_solves_the_corridor() -> None:
     torch.set_num_threads(1)
-    progress = trained(40)
+    progress = trained(20)
     assert distance(progress[0], Corridor()) > 0.7
     assert distance(progress[-1], Corridor()) < 0.3
-    assert progress[-1].steps == 40 * 40 * 64
+    assert progress[-1].steps == 20 * 40 * 64
 
 
 def test_what_was_seen_once_is_remembered() -> None:
-    progress = trained(60, world=Errand())
+    progress = trained(30, world=Errand())
     assert distance(progress[0], Errand()) > 0.7
     assert distance(progress[-1], Errand()) < 0.4
 
