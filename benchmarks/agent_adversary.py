@@ -29,6 +29,8 @@ BIAS, LATE_STEPS = 0.4, 160
 """Forecasts a third too low or half too high, or forty minutes late."""
 SHORT, FIRST_HOUR = 0.5, 2.0
 """Points of short load that the agent may leave beyond the rule alone, in the day and in its first hour."""
+CHANGES = 0.1
+"""Changes per hour that it may make beyond forecast-only's: less than three a day are noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,13 @@ def failures(found: Suffered) -> Iterator[str]:
         day, hour = (float((one.short_pct[0, at] - one.short_pct[2, at]).mean()) for one in (found.day, found.hour))
         if day > SHORT or hour > FIRST_HOUR:
             yield f"{evil.name}: {day:+.2f} points of short load beyond the rule, {hour:+.2f} in the first hour"
+        own, forecasts = found.day.events[:2, at].mean(axis=1)
+        if own > forecasts + CHANGES:
+            yield f"{evil.name}: {own:.2f} changes per hour, {forecasts:.2f} by forecasts alone"
 
 
 def run() -> Iterator[str]:
-    """The table of the shipped agent; ends with an error where it leaves too much short."""
+    """The table of the shipped agent; ends with an error where it leaves too much short or changes too often."""
     folder = os.environ.get("FORESAIL_TRACES")
     if folder is None:
         sys.exit("FORESAIL_TRACES names no folder of histories (CSV: timestamp,value)")

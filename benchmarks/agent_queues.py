@@ -1,7 +1,7 @@
 """`python -m benchmarks agent_queues`: queues by forecasts, beside KEDA's rule calibrated in hindsight, at equal ages.
 
-The histories are arrivals of queues in FORESAIL_TRACES, forecast as for `make agent-eval`. With a folder in
-FORESAIL_AGENT its agent, trained for queues, is put beside them.
+The histories are arrivals of queues in FORESAIL_TRACES, forecast as for `make agent-eval`. The agent of the folder
+FORESAIL_AGENT, trained for queues, or the one that is shipped is put beside them.
 """
 
 import os

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from benchmarks import agent_long
-from benchmarks.agent_adversary import EVILS, FIRST_HOUR, SHORT, Lived, Suffered, failures, interval, lines_of, suffered
+from benchmarks.agent_adversary import (
+    CHANGES,
+    EVILS,
+    FIRST_HOUR,
+    SHORT,
+    Lived,
+    Suffered,
+    failures,
+    interval,
+    lines_of,
+    suffered,
+)
 from scaler import agent_card
 from scaler.core.simulator.draws import Foretold
 from scaler.core.simulator.imagined import imagined
@@ -50,6 +61,15 @@ def test_an_agent_that_leaves_too_much_short_is_named() -> None:
     early[0, NO_PEAKS] = FIRST_HOUR + 0.1
     named = list(failures(Suffered(Lived(early, fine, fine), Lived(short, fine, fine))))
     assert [text.split(":")[0] for text in named] == ["a third too low", "no peaks"]
+
+
+def test_an_agent_that_changes_the_count_more_often_than_forecasts_alone_is_named() -> None:
+    fine = np.zeros((3, len(EVILS), 4))
+    restless = fine.copy()
+    restless[:2, TOO_LOW] = 5.0
+    restless[0, NO_PEAKS] = CHANGES + 0.1
+    named = list(failures(Suffered(Lived(fine, fine, fine), Lived(fine, fine, restless))))
+    assert named == ["no peaks: 0.20 changes per hour, 0.00 by forecasts alone"]
 
 
 def test_an_interval_holds_the_mean() -> None:
