@@ -70,6 +70,8 @@ class Rollout:
     """(T, B)"""
     target: Tensor
     """What the critic should have said, (T, B)."""
+    reward: float
+    """Mean per step."""
 
     @property
     def held(self) -> float:
@@ -96,8 +98,6 @@ class Running(Generic[State]):
     memory: Tensor
     """Of the actor, (B, M)."""
     ended: bool = False
-    reward: float = 0.0
-    """Mean per step of the newest rollout."""
 
 
 def collect(
@@ -123,12 +123,18 @@ def collect(
     with torch.no_grad():
         values.append(network.value(*_looked(world, running.state)))
     value, reward_t = torch.stack(values), torch.stack(rewards)
-    running.reward = float(reward_t.mean())
     # A time limit is no end of the world: what would have come is worth what the critic says.
     gained = advantages(reward_t, value, torch.zeros_like(reward_t), config.discount, config.decay)
-    steps = (torch.stack(each) for each in (observed, hidden, actions, log_ps))
-    seen, unseen, action, log_p = steps
-    return Rollout(seen, unseen, began, action, log_p, gained, gained + value[:-1])
+    return Rollout(
+        torch.stack(observed),
+        torch.stack(hidden),
+        began,
+        torch.stack(actions),
+        torch.stack(log_ps),
+        gained,
+        gained + value[:-1],
+        float(reward_t.mean()),
+    )
 
 
 def _looked(world: World[State], state: State) -> tuple[Tensor, Tensor]:

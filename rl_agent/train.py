@@ -60,7 +60,7 @@ def train(
         while not running.ended:
             rollout = collect(world, running, network, config, rng)
             losses = update(network, optimizer, rollout, config, 1.0 - episode / episodes, rng)
-            rewards.append(running.reward)
+            rewards.append(rollout.reward)
             held.append(rollout.held)
             steps += rollout.action.numel()
         episode += 1
