@@ -1,1 +1,1 @@
-"""Observation vectors in, actions out. Holds its contract for now; the agent itself comes later."""
+"""Observations in, actions out: a policy that is learnt in a world and served without one."""
